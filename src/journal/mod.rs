@@ -1,0 +1,178 @@
+//! The one event stream: runs write [`Event`]s, and every view of a run is a reader of them.
+//!
+//! The console, `watch` and the report never see a run's variables, only its events, so looking on live,
+//! attaching from another terminal and replaying an old run are one code path.
+
+mod progress;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Store, explain};
+
+pub use progress::Progress;
+pub use reader::{Logged, Reader, RunInfo};
+
+/// Something a run has to say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// How far a long step is.
+    Progress {
+        /// What is being done: `simulate`, `mine`, …
+        stage: String,
+        /// Items done.
+        done: u64,
+        /// Items in all; 0 when not known.
+        total: u64,
+    },
+    /// Numbers of a training step or of an evaluation; names follow TRL.
+    Metrics {
+        /// Optimizer step, from 1.
+        step: u64,
+        /// Steps the run will take in all.
+        steps: u64,
+        /// `train` or `eval`.
+        split: String,
+        /// Name to value.
+        values: BTreeMap<String, f64>,
+    },
+    /// One rewrite, to be looked at.
+    Sample {
+        /// Optimizer step it was made at; 0 outside training.
+        step: u64,
+        /// The query.
+        query: String,
+        /// The context in one line.
+        context: String,
+        /// What the person did next: the rewrite, or `<reject>`.
+        target: String,
+        /// What the rewriter said.
+        output: String,
+    },
+    /// A checkpoint is whole on disk.
+    Checkpoint {
+        /// Optimizer step.
+        step: u64,
+        /// Its folder.
+        path: String,
+    },
+    /// A sentence for a person.
+    Note {
+        /// The sentence.
+        text: String,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It did all it was asked to.
+    Done,
+    /// An error ended it.
+    Failed,
+    /// A person ended it (Ctrl-C); it can be resumed.
+    Stopped,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The writer of one run's events. Cheap to clone; clones write to the same run.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Mutex<Store>>,
+    path: PathBuf,
+    run: i64,
+}
+
+impl Journal {
+    /// Starts a run in a workspace's store.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn start(workspace: &Path, verb: &str, name: &str, recipe_toml: &str) -> Result<Self> {
+        let store = Store::open(workspace)?;
+        let path = store.path().to_owned();
+        let sql = "INSERT INTO run (verb, name, recipe, pid, started_ms, status) VALUES (?,?,?,?,?,'running')";
+        store
+            .conn
+            .execute(sql, params![verb, name, recipe_toml, std::process::id(), now_ms()])
+            .map_err(|e| explain(e.into(), &path))?;
+        let run = store.conn.last_insert_rowid();
+        Ok(Self { inner: Arc::new(Mutex::new(store)), path, run })
+    }
+
+    /// Number of this run.
+    #[must_use]
+    pub fn run(&self) -> i64 {
+        self.run
+    }
+
+    /// Appends an event.
+    ///
+    /// # Errors
+    /// A full disk; a store that another program keeps locked.
+    pub fn emit(&self, event: &Event) -> Result<()> {
+        let body = serde_json::to_string(event)?;
+        let store = self.inner.lock().expect("no holder of the journal panics");
+        store
+            .conn
+            .prepare_cached("INSERT INTO event (run, time_ms, body_json) VALUES (?,?,?)")?
+            .execute(params![self.run, now_ms(), body])
+            .map_err(|e| explain(e.into(), &self.path))
+            .context("cannot write to the journal")?;
+        Ok(())
+    }
+
+    /// Appends a [`Event::Note`].
+    ///
+    /// # Errors
+    /// See [`Journal::emit`].
+    pub fn note(&self, text: impl Into<String>) -> Result<()> {
+        self.emit(&Event::Note { text: text.into() })
+    }
+
+    /// Starts a progress line on the terminal and in the journal.
+    #[must_use]
+    pub fn progress(&self, stage: &str, total: u64) -> Progress {
+        Progress::new(self.clone(), stage, total)
+    }
+
+    /// Marks the run as ended.
+    ///
+    /// # Errors
+    /// See [`Journal::emit`].
+    pub fn finish(&self, status: Status) -> Result<()> {
+        let store = self.inner.lock().expect("no holder of the journal panics");
+        store
+            .conn
+            .execute(
+                "UPDATE run SET status = ?2, finished_ms = ?3 WHERE id = ?1",
+                params![self.run, status.as_str(), now_ms()],
+            )
+            .map_err(|e| explain(e.into(), &self.path))?;
+        Ok(())
+    }
+}
+
+/// Unix milliseconds.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| d.as_millis().min(i64::MAX as u128) as i64)
+}

@@ -1,0 +1,142 @@
+//! Reading the stream: the list of runs, and the events after a given one.
+
+use std::path::Path;
+
+use anyhow::Result;
+use rusqlite::params;
+use serde::Serialize;
+
+use super::Event;
+use crate::store::Store;
+
+/// One run as a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunInfo {
+    /// Number of the run.
+    pub id: i64,
+    /// What was run: `demo`, `mine`, `train`, …
+    pub verb: String,
+    /// Name given to it.
+    pub name: String,
+    /// `running`, `done`, `failed`, `stopped`, or `lost` when its process is gone without a word.
+    pub status: String,
+    /// Unix milliseconds.
+    pub started_ms: i64,
+    /// Unix milliseconds; none while it runs.
+    pub finished_ms: Option<i64>,
+    /// Events it has written.
+    pub events: usize,
+}
+
+/// An event with its place in the stream.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Logged {
+    /// Place in the stream; grows.
+    pub id: i64,
+    /// The run that wrote it.
+    pub run: i64,
+    /// Unix milliseconds.
+    pub time_ms: i64,
+    /// What it says.
+    pub event: Event,
+}
+
+/// A reader of one workspace's journal.
+pub struct Reader {
+    store: Store,
+}
+
+impl Reader {
+    /// Opens a workspace's journal for reading.
+    ///
+    /// # Errors
+    /// No store there; a store of a newer version.
+    pub fn open(workspace: &Path) -> Result<Self> {
+        Ok(Self { store: Store::open_existing(workspace)? })
+    }
+
+    /// Every run, newest first.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn runs(&self) -> Result<Vec<RunInfo>> {
+        let mut stmt = self.store.conn.prepare_cached(
+            "SELECT id, verb, name, status, pid, started_ms, finished_ms, (SELECT count(*) FROM event WHERE run = run.id)
+             FROM run ORDER BY id DESC",
+        )?;
+        let rows = stmt.query_map([], |r| {
+            let status: String = r.get(3)?;
+            let lost = status == "running" && !alive(r.get(4)?);
+            Ok(RunInfo {
+                id: r.get(0)?,
+                verb: r.get(1)?,
+                name: r.get(2)?,
+                status: if lost { "lost".into() } else { status },
+                started_ms: r.get(5)?,
+                finished_ms: r.get(6)?,
+                events: r.get(7)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Up to `limit` events of a run that lie after event `after` (0 = from the start), in order.
+    ///
+    /// Events of a kind this program does not know are passed over.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn events(&self, run: i64, after: i64, limit: usize) -> Result<Vec<Logged>> {
+        let mut stmt = self
+            .store
+            .conn
+            .prepare_cached("SELECT id, time_ms, body_json FROM event WHERE run = ? AND id > ? ORDER BY id LIMIT ?")?;
+        let mut rows = stmt.query(params![run, after, limit])?;
+        let mut events = Vec::new();
+        while let Some(r) = rows.next()? {
+            let body: String = r.get(2)?;
+            if let Ok(event) = serde_json::from_str(&body) {
+                events.push(Logged { id: r.get(0)?, run, time_ms: r.get(1)?, event });
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// Whether a process of this number exists; where that cannot be told, yes.
+fn alive(pid: u32) -> bool {
+    let proc = Path::new("/proc");
+    !proc.join("self").exists() || proc.join(pid.to_string()).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Journal, Status};
+    use super::*;
+
+    #[test]
+    fn events_come_back_in_order_and_only_those_after_the_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::start(dir.path(), "train", "t", "").unwrap();
+        for text in ["a", "b", "c"] {
+            journal.note(text).unwrap();
+        }
+        let reader = Reader::open(dir.path()).unwrap();
+        let all = reader.events(journal.run(), 0, 100).unwrap();
+        assert_eq!(all.len(), 3);
+        let rest = reader.events(journal.run(), all[0].id, 100).unwrap();
+        assert_eq!(rest, all[1..]);
+        assert_eq!(reader.runs().unwrap()[0].status, "running");
+        journal.finish(Status::Done).unwrap();
+        assert_eq!(reader.runs().unwrap()[0].status, "done");
+    }
+
+    #[test]
+    fn a_run_whose_process_is_gone_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let sql = "INSERT INTO run (verb, name, recipe, pid, started_ms, status) VALUES ('t','n','',4194305,1,'running')";
+        store.conn.execute(sql, []).unwrap();
+        assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap()[0].status, "lost");
+    }
+}

@@ -1,0 +1,1 @@
+//! Reader of User Behavior Insights logs.

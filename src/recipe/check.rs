@@ -1,0 +1,88 @@
+//! Values a recipe may hold: one table of bounds, so that every error names its key the same way.
+
+use anyhow::{Result, ensure};
+
+use super::Recipe;
+
+/// Refuses the first value out of bounds.
+pub(super) fn check(r: &Recipe) -> Result<()> {
+    let named = !r.name.is_empty() && r.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    ensure!(
+        named && !r.name.starts_with('.') && r.name.len() <= 64,
+        "name is {:?}: use 1 to 64 letters, digits, - or _",
+        r.name
+    );
+    for (key, value) in shares(r) {
+        ensure!((0.0..=1.0).contains(&value), "{key} is {value}: a share must lie in [0, 1]");
+    }
+    for (key, value) in at_least_one(r) {
+        ensure!((1..=1 << 30).contains(&value), "{key} is {value}: must be 1 or more (and below 2^30)");
+    }
+    for (key, value) in not_negative(r) {
+        ensure!(value >= 0.0 && value.is_finite(), "{key} is {value}: must be 0 or more");
+    }
+    let m = &r.model;
+    ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
+    ensure!(m.heads % m.kv_heads == 0, "model.heads ({}) must be a multiple of model.kv_heads ({})", m.heads, m.kv_heads);
+    ensure!(m.head_dim % 2 == 0, "model.head_dim is {}: rotary embedding needs an even width", m.head_dim);
+    ensure!(r.train.lr > 0.0, "train.lr is {}: must be above 0", r.train.lr);
+    Ok(())
+}
+
+fn shares(r: &Recipe) -> [(&'static str, f64); 10] {
+    [
+        ("world.ambiguous_share", r.world.ambiguous_share),
+        ("world.colloquial_share", r.world.colloquial_share),
+        ("world.typo_share", r.world.typo_share),
+        ("world.functional_share", r.world.functional_share),
+        ("world.against_history_share", r.world.against_history_share),
+        ("world.new_pair_share", r.world.new_pair_share),
+        ("mine.held_out_people", r.mine.held_out_people),
+        ("mine.held_out_time", r.mine.held_out_time),
+        ("train.warmup", r.train.warmup),
+        ("train.lr_floor", r.train.lr_floor),
+    ]
+}
+
+fn at_least_one(r: &Recipe) -> [(&'static str, usize); 21] {
+    [
+        ("world.videos", r.world.videos),
+        ("world.people", r.world.people),
+        ("world.weeks", r.world.weeks as usize),
+        ("world.heads", r.world.heads),
+        ("model.hidden", r.model.hidden),
+        ("model.layers", r.model.layers),
+        ("model.heads", r.model.heads),
+        ("model.kv_heads", r.model.kv_heads),
+        ("model.head_dim", r.model.head_dim),
+        ("model.ffn", r.model.ffn),
+        ("train.batch", r.train.batch),
+        ("train.accumulate", r.train.accumulate),
+        ("train.eval_every", r.train.eval_every as usize),
+        ("train.save_every", r.train.save_every as usize),
+        ("train.keep", r.train.keep),
+        ("train.max_prompt_tokens", r.train.max_prompt_tokens),
+        ("search.page", r.search.page),
+        ("search.recall", r.search.recall),
+        ("ab.weeks", r.ab.weeks as usize),
+        ("ab.resamples", r.ab.resamples),
+        ("serve.concurrency", r.serve.concurrency),
+    ]
+}
+
+fn not_negative(r: &Recipe) -> [(&'static str, f64); 12] {
+    [
+        ("world.sessions_per_week", r.world.sessions_per_week),
+        ("world.needs_per_session", r.world.needs_per_session),
+        ("mine.fail_dwell_s", r.mine.fail_dwell_s),
+        ("mine.success_dwell_s", r.mine.success_dwell_s),
+        ("mine.reject_click_within_s", r.mine.reject_click_within_s),
+        ("mine.reformulation_gap_s", r.mine.reformulation_gap_s),
+        ("mine.rejects_per_rewrite", r.mine.rejects_per_rewrite),
+        ("mine.session_gap_s", r.mine.session_gap_s),
+        ("train.weight_decay", r.train.weight_decay),
+        ("train.max_grad_norm", r.train.max_grad_norm),
+        ("search.popularity_weight", r.search.popularity_weight),
+        ("search.rewrite_weight", r.search.rewrite_weight),
+    ]
+}

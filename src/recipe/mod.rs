@@ -1,0 +1,125 @@
+//! A recipe: one TOML file that says everything a run depends on, checked before anything starts.
+//!
+//! Every key has a default ([`Recipe::default`] is the `demo` preset's base); an unknown key is
+//! refused with its line and the nearest key that exists ([`errors`]).
+
+mod check;
+mod errors;
+mod sections;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+pub use sections::{AbTest, Mine, ModelShape, SearchPath, Serve, Train, World};
+
+/// The presets that ship inside the binary: `(name, TOML text)`.
+pub const PRESETS: [(&str, &str); 2] = [
+    ("demo", include_str!("../../recipes/demo.toml")),
+    ("tiny", include_str!("../../recipes/tiny.toml")),
+];
+
+/// Everything a run depends on. Same recipe and same machine give the same numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the log in the store, and prefix of the runs made from it.
+    pub name: String,
+    /// The one source of randomness; every room draws from its own named stream of it.
+    pub seed: u64,
+    /// The synthetic world.
+    pub world: World,
+    /// When a reformulation becomes a training example.
+    pub mine: Mine,
+    /// Shape of a model trained from scratch.
+    pub model: ModelShape,
+    /// The training loop.
+    pub train: Train,
+    /// The search path that rewriting stands beside.
+    pub search: SearchPath,
+    /// The simulated experiment.
+    pub ab: AbTest,
+    /// The HTTP server.
+    pub serve: Serve,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            name: "demo".into(),
+            seed: 7,
+            world: World::default(),
+            mine: Mine::default(),
+            model: ModelShape::default(),
+            train: Train::default(),
+            search: SearchPath::default(),
+            ab: AbTest::default(),
+            serve: Serve::default(),
+        }
+    }
+}
+
+impl Recipe {
+    /// Reads a preset by name (`demo`, `tiny`) or a TOML file by path.
+    ///
+    /// # Errors
+    /// Names the file, the line and the key of the first thing that is wrong, and the remedy.
+    pub fn load(name_or_path: &str) -> Result<Self> {
+        if let Some((name, text)) = PRESETS.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::parse(text, &format!("preset {name}"));
+        }
+        let path = Path::new(name_or_path);
+        let text = std::fs::read_to_string(path).with_context(|| {
+            let presets: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
+            format!("cannot read recipe {}: give a TOML file or a preset ({})", path.display(), presets.join(", "))
+        })?;
+        Self::parse(&text, name_or_path)
+    }
+
+    /// Reads a recipe from TOML text; `source` is how error messages call it.
+    ///
+    /// # Errors
+    /// See [`Recipe::load`].
+    pub fn parse(text: &str, source: &str) -> Result<Self> {
+        let recipe: Self = toml::from_str(text).map_err(|e| errors::explain(&e, text, source))?;
+        check::check(&recipe).with_context(|| format!("recipe {source}"))?;
+        Ok(recipe)
+    }
+
+    /// The recipe as TOML, every default written out: what a run keeps in the journal.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a recipe is plain data")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_parse_and_survive_a_round_trip() {
+        for (name, _) in PRESETS {
+            let recipe = Recipe::load(name).unwrap();
+            assert_eq!(recipe.name, name);
+            assert_eq!(Recipe::parse(&recipe.to_toml(), "again").unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
+        let error = Recipe::parse("seed = 1\n\n[mine]\nfial_dwell_s = 2.0\n", "my.toml").unwrap_err().to_string();
+        assert!(error.contains("my.toml:4"), "{error}");
+        assert!(error.contains("`fial_dwell_s`"), "{error}");
+        assert!(error.contains("did you mean `fail_dwell_s`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_and_a_wrong_value_name_the_place() {
+        let error = Recipe::parse("[train]\nsteps = \"many\"\n", "my.toml").unwrap_err().to_string();
+        assert!(error.contains("my.toml:2"), "{error}");
+        let error = format!("{:#}", Recipe::parse("[train]\nbatch = 0\n", "my.toml").unwrap_err());
+        assert!(error.contains("train.batch"), "{error}");
+    }
+}

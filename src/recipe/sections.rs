@@ -1,0 +1,227 @@
+//! The sections of a recipe, each with its defaults; times in seconds, shares in [0, 1].
+
+use serde::{Deserialize, Serialize};
+
+/// The synthetic world and how its people behave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct World {
+    /// Videos in the catalogue.
+    pub videos: usize,
+    /// People who search.
+    pub people: usize,
+    /// Weeks of log to simulate.
+    pub weeks: u32,
+    /// Ambiguous heads taken from the lexicon.
+    pub heads: usize,
+    /// Mean sessions per person and week.
+    pub sessions_per_week: f64,
+    /// Mean needs searched for in a session (at least one).
+    pub needs_per_session: f64,
+    /// Share of needs phrased as the bare ambiguous head.
+    pub ambiguous_share: f64,
+    /// Share of phrasings that use a colloquial word no title has.
+    pub colloquial_share: f64,
+    /// Share of queries with a typing error.
+    pub typo_share: f64,
+    /// Share of needs that are functional (weather, login): rewriting them is wrong.
+    pub functional_share: f64,
+    /// Share of needs that go against what the person just watched.
+    pub against_history_share: f64,
+    /// Share of (head, sense) pairs held back from the first weeks, so that copying from the context is testable.
+    pub new_pair_share: f64,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            videos: 20_000,
+            people: 2_000,
+            weeks: 4,
+            heads: 100,
+            sessions_per_week: 4.0,
+            needs_per_session: 1.6,
+            ambiguous_share: 0.35,
+            colloquial_share: 0.08,
+            typo_share: 0.05,
+            functional_share: 0.08,
+            against_history_share: 0.15,
+            new_pair_share: 0.1,
+        }
+    }
+}
+
+/// Which logged searches become examples (WeWrite §2.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mine {
+    /// τ_fail: the origin failed when its longest dwell is below this. 2.4 s is second-hand; see docs/papers.md.
+    pub fail_dwell_s: f64,
+    /// τ_succ: the next query succeeded when a dwell reaches this. 10 s is our reading, from the VV10s metric.
+    pub success_dwell_s: f64,
+    /// A reject example needs a click this soon after its query ("immediately led to satisfaction").
+    pub reject_click_within_s: f64,
+    /// Longest pause between a query and its reformulation.
+    pub reformulation_gap_s: f64,
+    /// Watched videos kept in a context, newest first.
+    pub watched_limit: usize,
+    /// Earlier queries kept in a context, newest first.
+    pub queries_limit: usize,
+    /// Rejects kept for each rewrite; the rest are dropped by a seeded draw.
+    pub rejects_per_rewrite: f64,
+    /// Pause after which a person's next event opens a new session, for logs without session ids.
+    pub session_gap_s: f64,
+    /// Share of people whose searches are never trained on.
+    pub held_out_people: f64,
+    /// Share of the log's time span, at its end, that is never trained on.
+    pub held_out_time: f64,
+}
+
+impl Default for Mine {
+    fn default() -> Self {
+        Self {
+            fail_dwell_s: 2.4,
+            success_dwell_s: 10.0,
+            reject_click_within_s: 30.0,
+            reformulation_gap_s: 300.0,
+            watched_limit: 4,
+            queries_limit: 3,
+            rejects_per_rewrite: 0.6,
+            session_gap_s: 1800.0,
+            held_out_people: 0.2,
+            held_out_time: 0.25,
+        }
+    }
+}
+
+/// Shape of a Qwen3 decoder made from nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelShape {
+    /// Entries of the byte-level BPE trained on the log's own text.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads (grouped-query attention).
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Width of the gated feed-forward.
+    pub ffn: usize,
+}
+
+impl Default for ModelShape {
+    fn default() -> Self {
+        Self { vocab: 1_400, hidden: 128, layers: 4, heads: 4, kv_heads: 2, head_dim: 32, ffn: 384 }
+    }
+}
+
+/// The training loop: AdamW, cosine with warm-up, clipping, accumulation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Examples per micro-batch.
+    pub batch: usize,
+    /// Micro-batches per optimizer step.
+    pub accumulate: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Share of the steps spent warming up.
+    pub warmup: f64,
+    /// Learning rate at the end, as a share of the peak.
+    pub lr_floor: f64,
+    /// Decoupled weight decay; none on norms and biases.
+    pub weight_decay: f64,
+    /// Gradients are clipped to this global L2 norm; 0 turns clipping off.
+    pub max_grad_norm: f64,
+    /// Steps between evaluations on held-out people.
+    pub eval_every: u64,
+    /// Held-out examples used by one evaluation during training.
+    pub eval_examples: usize,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Checkpoints kept, newest first.
+    pub keep: usize,
+    /// Longest prompt in tokens; the oldest context is dropped first.
+    pub max_prompt_tokens: usize,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            steps: 1_200,
+            batch: 16,
+            accumulate: 1,
+            lr: 3e-3,
+            warmup: 0.03,
+            lr_floor: 0.02,
+            weight_decay: 0.01,
+            max_grad_norm: 1.0,
+            eval_every: 200,
+            eval_examples: 200,
+            save_every: 200,
+            keep: 2,
+            max_prompt_tokens: 160,
+        }
+    }
+}
+
+/// The search path: one text index, and how a rewrite's results are merged in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchPath {
+    /// Results shown on a page.
+    pub page: usize,
+    /// Candidates recalled per query before ranking.
+    pub recall: usize,
+    /// Exponent of popularity in the ranking score.
+    pub popularity_weight: f64,
+    /// Exponent of the rewrite's relevance in the fused score; 0 ignores the rewrite.
+    pub rewrite_weight: f64,
+}
+
+impl Default for SearchPath {
+    fn default() -> Self {
+        Self { page: 10, recall: 100, popularity_weight: 0.15, rewrite_weight: 1.0 }
+    }
+}
+
+/// The simulated experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AbTest {
+    /// Weeks simulated after the logged ones.
+    pub weeks: u32,
+    /// Bootstrap resamples over people.
+    pub resamples: usize,
+}
+
+impl Default for AbTest {
+    fn default() -> Self {
+        Self { weeks: 1, resamples: 2_000 }
+    }
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Serve {
+    /// A rewrite that takes longer is dropped and the plain answer goes out.
+    pub deadline_ms: u64,
+    /// Longest query accepted, in bytes.
+    pub max_query_bytes: usize,
+    /// Rewrites decoded at once; more wait, and give up at the deadline.
+    pub concurrency: usize,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self { deadline_ms: 200, max_query_bytes: 512, concurrency: 2 }
+    }
+}
