@@ -1,6 +1,94 @@
 //! The `core` binary: parse, run, print one error, exit code.
 
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use core_rewriter::journal::{Table, say};
+use serde::Serialize;
+use core_rewriter::cli::{Cli, Command, Objective, Size};
+use core_rewriter::journal::stop::{self, Stopped};
+use core_rewriter::recipe::{Recipe, Usage};
+use core_rewriter::rewriter::newest_run;
+use core_rewriter::train::{Existing, Options};
+use core_rewriter::{ab, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+/// 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C.
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match stop::install().and_then(|()| run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("core: {error:#}");
+            if error.is::<Stopped>() {
+                ExitCode::from(130)
+            } else if error.is::<Usage>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let (global, json) = (&cli.global, cli.global.json);
+    let workspace = global.workspace.as_path();
+    let recipe = || Recipe::load(&global.recipe);
+    let model = |name: Option<String>| name.map_or_else(|| newest_run(workspace), Ok);
+    match cli.command {
+        Command::Demo { size, fresh } => {
+            let preset = match size {
+                Size::Tiny => "tiny",
+                Size::Demo => &global.recipe,
+            };
+            demo::run(workspace, &Recipe::load(preset)?, fresh, json)
+        }
+        Command::Simulate { fresh } => show(&simulate::run(workspace, &recipe()?, fresh)?, simulate::Summary::table, json),
+        Command::Mine { from, path, log } => {
+            let recipe = recipe()?;
+            let log = match (from, path) {
+                (Some(_), Some(path)) => mine::import_ubi(workspace, &recipe, &path, log.as_deref())?,
+                _ => log.unwrap_or_else(|| recipe.name.clone()),
+            };
+            show(&mine::run(workspace, &recipe, &log)?, mine::Summary::table, json)
+        }
+        Command::Train { objective: Objective::Sft, name, log, init, resume, fresh } => {
+            let recipe = recipe()?;
+            let log = log.unwrap_or_else(|| recipe.name.clone());
+            let name = name.unwrap_or_else(|| format!("{log}-sft"));
+            let existing = match (resume, fresh) {
+                (true, _) => Existing::Resume,
+                (_, true) => Existing::Replace,
+                _ => Existing::Refuse,
+            };
+            let options = Options { name: &name, log: &log, init: init.as_deref(), existing };
+            show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
+        }
+        Command::Eval { rewriters } => {
+            let names = if rewriters.is_empty() { evaluate::default_rewriters(workspace) } else { rewriters };
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            show(&evaluate::run(workspace, &recipe()?, &names)?, evaluate::Report::table, json)
+        }
+        Command::Ab { treatment } => {
+            show(&ab::run(workspace, &recipe()?, &model(treatment)?)?, ab::Report::table, json)
+        }
+        Command::Rewrite { query, watched, searched, place, context, model: name } => {
+            let context = rewrite::context(context.as_deref(), &watched, &searched, place)?;
+            show(&rewrite::run(workspace, &recipe()?, &model(name)?, &context, &query)?, rewrite::Answer::table, json)
+        }
+        Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
+        Command::Watch => watch::run(workspace),
+        Command::Runs => report::runs(workspace, json),
+        Command::Logs => report::logs(workspace, json),
+        Command::Doctor => doctor::run(workspace, json),
+    }
+}
+
+/// A verb's result: a table for a person, the whole of it as JSON for a program.
+fn show<T: Serialize>(result: &T, table: impl Fn(&T) -> Table, json: bool) -> Result<()> {
+    say(&if json { format!("{}\n", serde_json::to_string(result)?) } else { table(result).to_text() })
+}

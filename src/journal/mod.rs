@@ -5,6 +5,7 @@
 
 mod progress;
 mod reader;
+pub mod stop;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,15 @@ pub enum Event {
         step: u64,
         /// Its folder.
         path: String,
+    },
+    /// A result that can be shown again without being computed again.
+    Report {
+        /// What it is a report of.
+        title: String,
+        /// Everything it depends on, hashed.
+        fingerprint: String,
+        /// The numbers.
+        body: serde_json::Value,
     },
     /// A sentence for a person.
     Note {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
 use super::Event;
@@ -100,6 +100,17 @@ impl Reader {
             }
         }
         Ok(events)
+    }
+
+    /// The newest report of a title and a fingerprint, if one was made.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn report(&self, title: &str, fingerprint: &str) -> Result<Option<serde_json::Value>> {
+        let sql = "SELECT body_json ->> '$.body' FROM event WHERE body_json ->> '$.kind' = 'report'
+                   AND body_json ->> '$.title' = ?1 AND body_json ->> '$.fingerprint' = ?2 ORDER BY id DESC LIMIT 1";
+        let body: Option<String> = self.store.conn.query_row(sql, [title, fingerprint], |r| r.get(0)).optional()?;
+        Ok(body.map(|text| serde_json::from_str(&text)).transpose()?)
     }
 }
 

@@ -14,15 +14,18 @@ use crate::logs::Context;
 pub enum Split {
     /// People and weeks that training may see.
     Train,
-    /// People never trained on, in weeks never trained on.
-    HeldOut,
+    /// Half of the people never trained on, in weeks never trained on: looked at while training.
+    Validation,
+    /// The other half: looked at once, for the report.
+    Test,
 }
 
 impl Split {
     fn as_str(self) -> &'static str {
         match self {
             Self::Train => "train",
-            Self::HeldOut => "held_out",
+            Self::Validation => "validation",
+            Self::Test => "test",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod examples;
 mod logs;
+mod split;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use examples::{ExampleRow, Split};
-pub use logs::{LogInfo, LogKind};
+pub use logs::{LogInfo, LogKind, LogWriter};
+pub use split::person_split;
 
 /// Each entry takes the store from version `index` to `index + 1`.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];

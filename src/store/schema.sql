@@ -71,7 +71,7 @@ CREATE INDEX skipped_by_log ON skipped (log, reason);
 CREATE TABLE example (
     id            INTEGER PRIMARY KEY,
     log           INTEGER NOT NULL REFERENCES log(id) ON DELETE CASCADE,
-    split         TEXT NOT NULL,            -- train | held_out
+    split         TEXT NOT NULL,            -- train | validation | test
     user          TEXT NOT NULL,
     time_ms       INTEGER NOT NULL,
     query         TEXT NOT NULL,

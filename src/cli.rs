@@ -1,0 +1,160 @@
+//! The subcommands and their flags; nothing else.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Learn when and how to rewrite a search query from what the searcher just did.
+#[derive(Debug, Parser)]
+#[command(name = "core", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Folder of the store, the index and the checkpoints.
+    #[arg(short, long, global = true, env = "CORE_WORKSPACE", default_value = "workspace", value_name = "DIR")]
+    pub workspace: PathBuf,
+    /// Recipe: a preset (demo, tiny) or a TOML file.
+    #[arg(short, long, global = true, default_value = "demo", value_name = "NAME|FILE")]
+    pub recipe: String,
+    /// Print JSON on stdout instead of tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole loop on the built-in world: simulate, mine, train, rewrite, A/B, report.
+    Demo {
+        /// How much of everything.
+        #[arg(long, value_enum, default_value_t = Size::Demo)]
+        size: Size,
+        /// Start over instead of going on from what is there.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Let the world's people search for some weeks, and log it.
+    Simulate {
+        /// Simulate again even when the log is there.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Turn a log into examples: when to write, and what.
+    Mine {
+        /// Read a public log first.
+        #[arg(long, value_enum, requires = "path", value_name = "FORMAT")]
+        from: Option<Format>,
+        /// File or folder to read, with --from.
+        #[arg(requires = "from")]
+        path: Option<PathBuf>,
+        /// Name of the log in the store [default: the recipe's name, or the file's with --from].
+        #[arg(long)]
+        log: Option<String>,
+    },
+    /// Train a model on mined examples.
+    Train {
+        /// The objective.
+        #[arg(value_enum)]
+        objective: Objective,
+        /// Name of the run [default: <log>-sft].
+        #[arg(long)]
+        name: Option<String>,
+        /// Log to learn from [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
+        /// Start from this checkpoint folder or hub id instead of from nothing.
+        #[arg(long, value_name = "FOLDER|OWNER/NAME")]
+        init: Option<String>,
+        /// Go on from the newest checkpoint.
+        #[arg(long, conflicts_with = "fresh")]
+        resume: bool,
+        /// Delete the run's checkpoints and start over.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Score rewriters side by side on held-out searches.
+    Eval {
+        /// Rewriters: never, frequent-gain, copy-rule, a run, a folder, or owner/name
+        /// [default: the rules and the newest run].
+        rewriters: Vec<String>,
+    },
+    /// Simulate an online experiment against no rewriting.
+    Ab {
+        /// The rewriter in the treatment [default: the newest run].
+        #[arg(long)]
+        treatment: Option<String>,
+    },
+    /// Rewrite one query.
+    Rewrite {
+        /// The query.
+        query: String,
+        /// Title of a watched video, newest first; may be repeated.
+        #[arg(long, value_name = "TITLE")]
+        watched: Vec<String>,
+        /// Earlier query, newest first; may be repeated.
+        #[arg(long, value_name = "QUERY")]
+        searched: Vec<String>,
+        /// City or region.
+        #[arg(long)]
+        place: Option<String>,
+        /// JSON file with a context: {"watched":[{"title":"…"}],"queries":["…"],"place":"…"}.
+        #[arg(long, value_name = "FILE")]
+        context: Option<PathBuf>,
+        /// Rewriter: a rule, a run, a checkpoint folder, or owner/name [default: the newest run].
+        #[arg(long)]
+        model: Option<String>,
+    },
+    /// Serve rewrites and searches over HTTP.
+    Serve {
+        /// Port; 0 takes a free one.
+        #[arg(long, default_value_t = 8642)]
+        port: u16,
+        /// Address to listen on; loopback unless you say otherwise.
+        #[arg(long, default_value = "127.0.0.1")]
+        host: IpAddr,
+        /// Rewriter: a rule, a run, a checkpoint folder, or owner/name [default: the newest run].
+        #[arg(long)]
+        model: Option<String>,
+    },
+    /// Watch runs live in the terminal.
+    Watch,
+    /// List the runs of the workspace.
+    Runs,
+    /// List the logs of the workspace.
+    Logs,
+    /// Check this machine and workspace, and say what to do about what is missing.
+    Doctor,
+}
+
+/// Sizes of the demo; each is a preset recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Size {
+    /// 2 thousand videos, under a minute.
+    Tiny,
+    /// 20 thousand videos, minutes.
+    Demo,
+}
+
+/// Public log formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// User Behavior Insights.
+    Ubi,
+}
+
+/// Training objectives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Objective {
+    /// Supervised fine-tuning.
+    Sft,
+}

@@ -1,0 +1,99 @@
+//! `core demo`: the whole loop on the built-in world, from nothing to a report.
+//!
+//! simulate → mine → train → rewrite held-out searches → A/B. Each step finds what is already there and goes on
+//! from it, so a demo that was killed resumes, and a second one only prints its report.
+
+mod report;
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Event, Journal, Reader, Status, stop};
+use crate::recipe::Recipe;
+use crate::train::{Existing, Options};
+use crate::{ab, evaluate, mine, simulate, train};
+
+/// Everything the demo found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The recipe's name and seed.
+    pub recipe: String,
+    /// Randomness of the whole loop.
+    pub seed: u64,
+    /// The simulated log.
+    pub log: simulate::Summary,
+    /// What was mined from it.
+    pub mined: mine::Summary,
+    /// What was trained.
+    pub trained: train::Summary,
+    /// Scores on held-out searches.
+    pub held_out: evaluate::Report,
+    /// Experiments, one a treatment.
+    pub ab: Vec<ab::Report>,
+}
+
+/// Runs what is missing and prints the report.
+///
+/// # Errors
+/// Those of the steps; `Stopped` after Ctrl-C, with everything done so far kept.
+pub fn run(workspace: &Path, recipe: &Recipe, fresh: bool, json: bool) -> Result<()> {
+    let journal = Journal::start(workspace, "demo", &recipe.name, &recipe.to_toml())?;
+    let result = steps(workspace, recipe, fresh, &journal);
+    journal.finish(match &result {
+        Ok(_) => Status::Done,
+        Err(e) if e.is::<stop::Stopped>() => Status::Stopped,
+        Err(_) => Status::Failed,
+    })?;
+    report::print(workspace, recipe, &result?, json)
+}
+
+/// Name of the demo's training run.
+fn run_name(recipe: &Recipe) -> String {
+    format!("{}-sft", recipe.name)
+}
+
+fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> Result<Report> {
+    // Everything the numbers depend on is in the recipe: an unchanged one has an unchanged report.
+    let fingerprint = format!("{} {}", env!("CARGO_PKG_VERSION"), recipe.to_toml());
+    if !fresh && let Some(body) = Reader::open(workspace)?.report("demo", &fingerprint)? {
+        eprintln!("  everything is there already; --fresh starts over");
+        return Ok(serde_json::from_value(body)?);
+    }
+    let log = simulate::run(workspace, recipe, fresh)?;
+    let mined = mine::run(workspace, recipe, &recipe.name)?;
+    let trained = train_model(workspace, recipe, fresh)?;
+    let name = run_name(recipe);
+    let held_out = evaluate::run(workspace, recipe, &["never", "frequent-gain", "copy-rule", &name])?;
+    let ab = ["frequent-gain", "copy-rule", &name]
+        .iter()
+        .map(|treatment| ab::run(workspace, recipe, treatment))
+        .collect::<Result<_>>()?;
+    let report = Report {
+        recipe: recipe.name.clone(),
+        seed: recipe.seed,
+        log,
+        mined,
+        trained,
+        held_out,
+        ab,
+    };
+    let body = serde_json::to_value(&report)?;
+    journal.emit(&Event::Report { title: "demo".into(), fingerprint, body })?;
+    Ok(report)
+}
+
+fn train_model(workspace: &Path, recipe: &Recipe, fresh: bool) -> Result<train::Summary> {
+    let name = run_name(recipe);
+    let options = |existing| Options { name: &name, log: &recipe.name, init: None, existing };
+    if fresh {
+        return train::run(workspace, recipe, &options(Existing::Replace));
+    }
+    // A checkpoint of an older recipe or log is the demo's own, so the demo may replace it.
+    if train::outdated(workspace, recipe, &options(Existing::Resume))? {
+        eprintln!("  the recipe or the log has changed: training starts over");
+        return train::run(workspace, recipe, &options(Existing::Replace));
+    }
+    train::run(workspace, recipe, &options(Existing::Resume))
+}

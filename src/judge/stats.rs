@@ -1,0 +1,158 @@
+//! Two systems on the same people: difference of ratios, bootstrap interval, permutation p-value.
+//!
+//! People are the unit, since one person's searches are not independent of each other.
+
+use rand::Rng;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// A person's share in a ratio metric, such as clicks over searches.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ratio {
+    /// What is counted.
+    pub num: f64,
+    /// Out of how many.
+    pub den: f64,
+}
+
+impl Ratio {
+    /// Counts one more event out of one more chance.
+    pub fn add(&mut self, hit: f64) {
+        self.num += hit;
+        self.den += 1.0;
+    }
+}
+
+/// Treatment against control.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Ratio of sums over people in the control.
+    pub control: f64,
+    /// The same in the treatment.
+    pub treatment: f64,
+    /// Treatment less control.
+    pub difference: f64,
+    /// 2.5th percentile of the bootstrap distribution of the difference.
+    pub low: f64,
+    /// 97.5th percentile.
+    pub high: f64,
+    /// Two-sided p-value of a permutation test that swaps the arms of whole people.
+    pub p: f64,
+    /// People that count.
+    pub people: usize,
+}
+
+impl Comparison {
+    /// Difference relative to the control; NaN when the control is 0.
+    #[must_use]
+    pub fn relative(&self) -> f64 {
+        if self.control == 0.0 { f64::NAN } else { self.difference / self.control }
+    }
+}
+
+/// Compares `(control, treatment)` pairs, one a person, by `resamples` bootstrap draws and as many permutations.
+///
+/// None when no one counts in one of the arms. Same seed, same answer, on any number of threads.
+#[must_use]
+pub fn compare(people: &[(Ratio, Ratio)], resamples: usize, seed: u64) -> Option<Comparison> {
+    let people: Vec<_> = people.iter().copied().filter(|(c, t)| c.den > 0.0 || t.den > 0.0).collect();
+    let (control, treatment) = ratios(people.iter().copied())?;
+    let difference = treatment - control;
+    let draw = |index: usize, stream: u64| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream((index as u64) << 1 | stream);
+        rng
+    };
+    let mut draws: Vec<f64> = (0..resamples)
+        .into_par_iter()
+        .filter_map(|i| {
+            let mut rng = draw(i, 0);
+            let sample = (0..people.len()).map(|_| people[rng.random_range(0..people.len())]);
+            ratios(sample).map(|(c, t)| t - c)
+        })
+        .collect();
+    draws.sort_by(f64::total_cmp);
+    let as_extreme = (0..resamples)
+        .into_par_iter()
+        .filter(|&i| {
+            let mut rng = draw(i, 1);
+            let swapped = people.iter().map(|&(c, t)| if rng.random::<bool>() { (t, c) } else { (c, t) });
+            ratios(swapped).is_some_and(|(c, t)| (t - c).abs() >= difference.abs() - 1e-12)
+        })
+        .count();
+    Some(Comparison {
+        control,
+        treatment,
+        difference,
+        low: percentile(&draws, 0.025),
+        high: percentile(&draws, 0.975),
+        // The observed arrangement counts as one of the permutations, so p is never 0.
+        p: (as_extreme + 1) as f64 / (resamples + 1) as f64,
+        people: people.len(),
+    })
+}
+
+/// Ratio of sums in each arm; none where an arm has no chances.
+fn ratios(people: impl Iterator<Item = (Ratio, Ratio)>) -> Option<(f64, f64)> {
+    let (mut control, mut treatment) = (Ratio::default(), Ratio::default());
+    for (c, t) in people {
+        control.num += c.num;
+        control.den += c.den;
+        treatment.num += t.num;
+        treatment.den += t.den;
+    }
+    (control.den > 0.0 && treatment.den > 0.0).then(|| (control.num / control.den, treatment.num / treatment.den))
+}
+
+/// Linear-interpolated percentile of sorted values, as numpy's default.
+fn percentile(sorted: &[f64], q: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let at = q * last as f64;
+    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    low + (high - low) * at.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person(control: f64, treatment: f64) -> (Ratio, Ratio) {
+        (Ratio { num: control, den: 10.0 }, Ratio { num: treatment, den: 10.0 })
+    }
+
+    #[test]
+    fn a_clear_difference_is_significant_and_the_interval_holds_it() {
+        let people: Vec<_> = (0..100).map(|i| person(f64::from(i % 3), f64::from(i % 3) + 1.0)).collect();
+        let c = compare(&people, 999, 1).unwrap();
+        assert!((c.difference - 0.1).abs() < 1e-9);
+        assert!(c.p < 0.01 && c.low > 0.0 && c.low <= c.difference && c.difference <= c.high, "{c:?}");
+    }
+
+    #[test]
+    fn equal_arms_reject_at_about_the_nominal_rate() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let rejected = (0..200)
+            .filter(|&i| {
+                let people: Vec<_> =
+                    (0..60).map(|_| person(rng.random_range(0.0..4.0), rng.random_range(0.0..4.0))).collect();
+                compare(&people, 199, i).unwrap().p < 0.05
+            })
+            .count();
+        // Binomial(200, 0.05): beyond 21 has probability below 0.001.
+        assert!(rejected <= 21, "{rejected} of 200 A/A comparisons were significant");
+    }
+
+    #[test]
+    fn nobody_gives_no_answer() {
+        assert_eq!(compare(&[], 10, 1), None);
+        assert_eq!(compare(&[(Ratio::default(), Ratio::default())], 10, 1), None);
+    }
+
+    #[test]
+    fn percentiles_follow_numpy() {
+        assert!((percentile(&[1.0, 2.0, 3.0, 4.0], 0.5) - 2.5).abs() < 1e-12);
+        assert!((percentile(&[1.0, 2.0, 3.0, 4.0], 0.025) - 1.075).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,87 @@
+//! `core rewrite`: one rewrite from the terminal, through the same path that is measured and served.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::journal::Table;
+use crate::logs::{Context, Seen};
+use crate::recipe::Recipe;
+use crate::rewriter::{Reason, Rewriter};
+
+/// What came out.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// The query.
+    pub query: String,
+    /// The rewrite; null leaves the query alone.
+    pub rewrite: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// Log-probability of the answer in nats; null for rules.
+    pub logprob: Option<f64>,
+    /// The rewriter.
+    pub rewriter: String,
+    /// Time of the rewrite itself, model already loaded.
+    pub latency_ms: f64,
+}
+
+impl Answer {
+    /// One row.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let mut table = Table::new("rewrite", "", &["query", "rewrite", "reason", "logprob", "rewriter", "latency_ms"]);
+        let reason = serde_json::to_value(self.reason).unwrap_or_default();
+        table.row([
+            self.query.as_str().into(),
+            self.rewrite.as_deref().into(),
+            reason.as_str().into(),
+            self.logprob.into(),
+            self.rewriter.as_str().into(),
+            self.latency_ms.into(),
+        ]);
+        table
+    }
+}
+
+/// A context from flags, on top of one from a JSON file where that is given.
+///
+/// # Errors
+/// A file that cannot be read or is not a context; the message shows what one looks like.
+pub fn context(file: Option<&Path>, watched: &[String], queries: &[String], place: Option<String>) -> Result<Context> {
+    let mut context = match file {
+        None => Context::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            serde_json::from_str(&text).with_context(|| {
+                let example = r#"{"watched":[{"title":"…"}],"queries":["…"],"place":"…"}"#;
+                format!("{} is not a context; one looks like {example}", path.display())
+            })?
+        }
+    };
+    let seen = watched.iter().map(|title| Seen { title: title.clone(), tags: Vec::new() });
+    context.watched = seen.chain(context.watched).collect();
+    context.queries = queries.iter().cloned().chain(context.queries).collect();
+    context.place = place.or(context.place);
+    Ok(context)
+}
+
+/// Rewrites one query.
+///
+/// # Errors
+/// A rewriter that does not open; a model that fails.
+pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, context: &Context, query: &str) -> Result<Answer> {
+    let rewriter = Rewriter::open(workspace, recipe, rewriter)?;
+    let started = Instant::now();
+    let outcome = rewriter.rewrite(&[(context, query)])?.pop().context("one question has one answer")?;
+    Ok(Answer {
+        query: query.to_owned(),
+        rewrite: outcome.rewrite,
+        reason: outcome.reason,
+        logprob: outcome.logprob,
+        rewriter: rewriter.name().to_owned(),
+        latency_ms: started.elapsed().as_secs_f64() * 1000.0,
+    })
+}

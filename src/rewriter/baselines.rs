@@ -1,0 +1,133 @@
+//! Rules that any model has to beat.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::Outcome;
+use crate::logs::{Context, Doc, words};
+
+/// "Always append the most frequent gain term": query-log statistics without a context.
+///
+/// Fitted on training examples only. A query that was never reformulated is left alone.
+#[derive(Debug, Clone, Default)]
+pub struct FrequentGain {
+    best: HashMap<String, String>,
+}
+
+impl FrequentGain {
+    /// Counts gain terms `T(q') \ T(q)` over training pairs (query, rewrite).
+    #[must_use]
+    pub fn fit<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut counts: HashMap<String, BTreeMap<String, usize>> = HashMap::new();
+        for (query, rewrite) in pairs {
+            let known: HashSet<_> = words(query).collect();
+            let of_query = counts.entry(normal(query)).or_default();
+            for gain in words(rewrite).filter(|word| !known.contains(word)) {
+                *of_query.entry(gain).or_default() += 1;
+            }
+        }
+        let most = |gains: BTreeMap<String, usize>| {
+            // Of equally frequent terms the first in the alphabet: max_by_key keeps the last.
+            gains.into_iter().rev().max_by_key(|(_, count)| *count).map(|(gain, _)| gain)
+        };
+        Self { best: counts.into_iter().filter_map(|(query, gains)| Some((query, most(gains)?))).collect() }
+    }
+
+    /// The query with its most frequent gain term behind it.
+    #[must_use]
+    pub fn rewrite(&self, query: &str) -> Outcome {
+        match self.best.get(&normal(query)) {
+            Some(gain) => Outcome::of(query, format!("{} {gain}", query.trim()), None),
+            None => Outcome::rejected(),
+        }
+    }
+}
+
+/// "Copy the context word that co-occurs with the head": reads the context, learns nothing.
+///
+/// A context word's weight is how often it stands in a title with the query's words, discounted by how many
+/// titles it stands in at all. Titles are public, so the rule covers queries no log has seen.
+#[derive(Debug, Clone, Default)]
+pub struct CopyRule {
+    titles: HashMap<String, Vec<u32>>,
+    documents: usize,
+}
+
+/// A pair of words must share this many titles before the rule trusts it.
+const MIN_TITLES: usize = 3;
+
+impl CopyRule {
+    /// Indexes the words of every title.
+    #[must_use]
+    pub fn fit(docs: &[Doc]) -> Self {
+        let mut titles: HashMap<String, Vec<u32>> = HashMap::new();
+        for (number, doc) in (0_u32..).zip(docs) {
+            let distinct: HashSet<_> = words(&doc.title).collect();
+            for word in distinct {
+                titles.entry(word).or_default().push(number);
+            }
+        }
+        Self { titles, documents: docs.len() }
+    }
+
+    /// The query with the best context word behind it.
+    #[must_use]
+    pub fn rewrite(&self, context: &Context, query: &str) -> Outcome {
+        let asked: HashSet<_> = words(query).collect();
+        let mut candidates: Vec<String> = Vec::new();
+        for text in context.watched.iter().map(|seen| &seen.title).chain(&context.queries) {
+            for word in words(text) {
+                if !asked.contains(&word) && !candidates.contains(&word) {
+                    candidates.push(word);
+                }
+            }
+        }
+        let heads: Vec<&Vec<u32>> = asked.iter().filter_map(|word| self.titles.get(word)).collect();
+        // The rarest known word of the query is its head.
+        let Some(head) = heads.into_iter().min_by_key(|titles| titles.len()) else { return Outcome::rejected() };
+        let weighed = candidates.into_iter().filter_map(|word| Some((self.weight(head, &word)?, word)));
+        // Newest context first, so of equal weights the newest wins: keep the first maximum.
+        let best = weighed.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        match best {
+            Some((_, word)) => Outcome::of(query, format!("{} {word}", query.trim()), None),
+            None => Outcome::rejected(),
+        }
+    }
+
+    /// Shared titles × inverse document frequency.
+    fn weight(&self, head: &[u32], word: &str) -> Option<f64> {
+        let titles = self.titles.get(word)?;
+        let shared = titles.iter().filter(|title| head.binary_search(title).is_ok()).count();
+        (shared >= MIN_TITLES).then(|| shared as f64 * (self.documents as f64 / titles.len() as f64).ln())
+    }
+}
+
+fn normal(query: &str) -> String {
+    words(query).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::Seen;
+
+    #[test]
+    fn the_most_frequent_gain_term_is_appended_and_unknown_queries_are_left_alone() {
+        let pairs = [("jaguar", "jaguar car"), ("jaguar", "jaguar cat"), ("Jaguar", "jaguar car review")];
+        let rule = FrequentGain::fit(pairs.into_iter());
+        assert_eq!(rule.rewrite("jaguar").rewrite.as_deref(), Some("jaguar car"));
+        assert_eq!(rule.rewrite("puma").rewrite, None);
+    }
+
+    #[test]
+    fn the_context_word_that_goes_with_the_head_is_copied() {
+        let title = |t: &str| Doc { title: t.into(), ..Doc::default() };
+        let mut docs: Vec<_> = (0..5).map(|_| title("jaguar car test drive")).collect();
+        docs.extend((0..5).map(|_| title("jaguar cat in the jungle")));
+        docs.extend((0..50).map(|_| title("funny dance")));
+        let rule = CopyRule::fit(&docs);
+        let context = |t: &str| Context { watched: vec![Seen { title: t.into(), tags: vec![] }], ..Context::default() };
+        assert_eq!(rule.rewrite(&context("best car 2024"), "jaguar").rewrite.as_deref(), Some("jaguar car"));
+        assert_eq!(rule.rewrite(&context("my cat is funny"), "jaguar").rewrite.as_deref(), Some("jaguar cat"));
+        assert_eq!(rule.rewrite(&context("funny dance"), "jaguar").rewrite, None);
+    }
+}

@@ -1,0 +1,101 @@
+//! The one rewrite path: what is measured is what is served.
+//!
+//! A rewriter gets a context and a query and answers with a rewrite or leaves the query alone. Baselines and
+//! models stand behind one face, so every table can hold them side by side.
+
+mod baselines;
+mod open;
+mod policy;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::logs::Context;
+use crate::task::Target;
+
+pub use baselines::{CopyRule, FrequentGain};
+pub use open::{RULES, newest_run};
+pub use policy::PolicyRewriter;
+
+/// Anything that can answer: a model, or a rule it must beat.
+pub enum Rewriter {
+    /// Leaves every query alone: the plain path.
+    Never,
+    /// Always appends the gain term most often added to this query.
+    FrequentGain(FrequentGain),
+    /// Copies the context word that goes with the query in titles.
+    CopyRule(CopyRule),
+    /// A trained model.
+    Policy(Box<PolicyRewriter>),
+}
+
+/// Why the answer is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A rewrite.
+    Rewritten,
+    /// The rewriter left the query alone.
+    Rejected,
+    /// The rewrite said what the query says already.
+    Unchanged,
+    /// The model had not finished after the longest answer allowed.
+    Truncated,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// The rewrite; none leaves the query alone.
+    pub rewrite: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// Log-probability of the answer in nats; none for rules.
+    pub logprob: Option<f64>,
+}
+
+impl Outcome {
+    fn rejected() -> Self {
+        Self { rewrite: None, reason: Reason::Rejected, logprob: None }
+    }
+
+    /// A rewrite, unless it adds nothing to the query.
+    fn of(query: &str, rewrite: String, logprob: Option<f64>) -> Self {
+        if crate::logs::words(query).eq(crate::logs::words(&rewrite)) {
+            return Self { rewrite: None, reason: Reason::Unchanged, logprob };
+        }
+        Self { rewrite: Some(rewrite), reason: Reason::Rewritten, logprob }
+    }
+
+    /// The answer as a target, to be compared with what a person did.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target::from_option(self.rewrite.as_deref())
+    }
+}
+
+impl Rewriter {
+    /// Name in tables.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Never => "never rewrite",
+            Self::FrequentGain(_) => "most frequent gain term",
+            Self::CopyRule(_) => "copy rule",
+            Self::Policy(policy) => policy.name(),
+        }
+    }
+
+    /// Answers many requests, in their order.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn rewrite(&self, requests: &[(&Context, &str)]) -> Result<Vec<Outcome>> {
+        match self {
+            Self::Never => Ok(requests.iter().map(|_| Outcome::rejected()).collect()),
+            Self::FrequentGain(rule) => Ok(requests.iter().map(|(_, query)| rule.rewrite(query)).collect()),
+            Self::CopyRule(rule) => Ok(requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect()),
+            Self::Policy(policy) => policy.rewrite(requests),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! From a name to a rewriter: a rule, a run of this workspace, a checkpoint folder, or a hub id.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+
+use super::{CopyRule, FrequentGain, PolicyRewriter, Rewriter};
+use crate::model::{Policy, hub, runs};
+use crate::recipe::Recipe;
+use crate::store::{Split, Store};
+
+/// Names of the rules.
+pub const RULES: [&str; 3] = ["never", "frequent-gain", "copy-rule"];
+
+impl Rewriter {
+    /// Opens a rewriter by name: one of [`RULES`], a run of the workspace, a folder, or `owner/name` on a hub.
+    ///
+    /// Rules are fitted on the training examples and the titles of the recipe's log.
+    ///
+    /// # Errors
+    /// No such thing; a log that a rule needs is missing; a checkpoint that does not load.
+    pub fn open(workspace: &Path, recipe: &Recipe, name: &str) -> Result<Self> {
+        match name {
+            "never" => Ok(Self::Never),
+            "frequent-gain" => {
+                let store = Store::open_existing(workspace)?;
+                let rows = store.examples(&store.log(&recipe.name)?, Split::Train)?;
+                let pairs = rows.iter().filter_map(|row| Some((row.query.as_str(), row.target.as_deref()?)));
+                Ok(Self::FrequentGain(FrequentGain::fit(pairs)))
+            }
+            "copy-rule" => {
+                let store = Store::open_existing(workspace)?;
+                Ok(Self::CopyRule(CopyRule::fit(&store.docs(&store.log(&recipe.name)?)?)))
+            }
+            _ => Self::open_policy(workspace, recipe, name),
+        }
+    }
+
+    fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<Self> {
+        let of_run = runs::run_dir(workspace, name).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
+        let folder = match of_run {
+            Some((folder, _)) => folder,
+            None => hub::resolve(name, None).with_context(|| unknown(workspace, name))?,
+        };
+        let policy = Policy::load(&folder, &Device::Cpu)?;
+        Ok(Self::Policy(Box::new(PolicyRewriter::new(name, policy, recipe.train.max_prompt_tokens)?)))
+    }
+}
+
+/// The run that a command uses when none is named: the newest one with a checkpoint.
+///
+/// # Errors
+/// A workspace without checkpoints.
+pub fn newest_run(workspace: &Path) -> Result<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(workspace.join("runs")).into_iter().flatten().flatten() {
+        if let Some((folder, _)) = runs::latest(&entry.path())? {
+            let made = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
+            found.push((made, entry.file_name().to_string_lossy().into_owned()));
+        }
+    }
+    match found.into_iter().max() {
+        Some((_, name)) => Ok(name),
+        None => bail!(
+            "no trained model in {}: run `core demo` or `core train sft`, or name a folder with --model",
+            workspace.display()
+        ),
+    }
+}
+
+fn unknown(workspace: &Path, name: &str) -> String {
+    format!(
+        "no rewriter {name:?}: give a rule ({}), a run under {}, a checkpoint folder, or owner/name on the hub",
+        RULES.join(", "),
+        workspace.join("runs").display()
+    )
+}

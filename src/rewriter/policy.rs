@@ -1,0 +1,66 @@
+//! A trained model as a rewriter: prompt, greedy decoding, reading of the answer.
+
+use anyhow::Result;
+
+use super::{Outcome, Reason};
+use crate::logs::Context;
+use crate::model::{Decoding, Policy};
+use crate::task::Target;
+
+/// Longest answer in tokens; queries are short.
+const MAX_NEW_TOKENS: usize = 24;
+/// Requests decoded together.
+const BATCH: usize = 32;
+
+/// A model with its template.
+pub struct PolicyRewriter {
+    name: String,
+    policy: Policy,
+    max_prompt_tokens: usize,
+}
+
+impl PolicyRewriter {
+    /// Wraps a loaded model; `name` is what tables call it.
+    ///
+    /// # Errors
+    /// A tokenizer that can carry no template.
+    pub fn new(name: &str, policy: Policy, max_prompt_tokens: usize) -> Result<Self> {
+        policy.tokenizer.template()?;
+        Ok(Self { name: name.to_owned(), policy, max_prompt_tokens })
+    }
+
+    /// Name in tables.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Answers many requests, in their order; the answer to one never depends on the others.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn rewrite(&self, requests: &[(&Context, &str)]) -> Result<Vec<Outcome>> {
+        let tokenizer = &self.policy.tokenizer;
+        let settings = Decoding::greedy(MAX_NEW_TOKENS, tokenizer.end_tokens());
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for batch in requests.chunks(BATCH) {
+            let prompts = batch
+                .iter()
+                .map(|(context, query)| tokenizer.prompt(context, query, self.max_prompt_tokens))
+                .collect::<Result<Vec<_>>>()?;
+            let completions = self.policy.generate(&prompts, &settings, 0)?;
+            for ((_, query), completion) in batch.iter().zip(completions) {
+                let logprob = Some(completion.logprobs.iter().map(|&lp| f64::from(lp)).sum());
+                outcomes.push(if !completion.finished {
+                    Outcome { rewrite: None, reason: Reason::Truncated, logprob }
+                } else {
+                    match tokenizer.read_completion(&completion.ids)? {
+                        Target::Reject => Outcome { rewrite: None, reason: Reason::Rejected, logprob },
+                        Target::Rewrite(text) => Outcome::of(query, text, logprob),
+                    }
+                });
+            }
+        }
+        Ok(outcomes)
+    }
+}

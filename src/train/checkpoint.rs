@@ -1,0 +1,122 @@
+//! A run's folder: `runs/<name>/step-00000200/`, each a Hugging Face folder plus what training needs to go on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::optim::AdamW;
+use super::{Existing, Options};
+use crate::model::{Policy, runs, write_atomically};
+use crate::recipe::Recipe;
+
+/// AdamW's moments beside the weights.
+pub(super) const MOMENTS: &str = "optimizer.safetensors";
+const STATE: &str = "trainer.json";
+
+/// Everything a run's numbers depend on: two runs of one fingerprint may be continued into each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fingerprint {
+    seed: u64,
+    log: String,
+    log_origin: String,
+    examples: usize,
+    init: Option<String>,
+    model: crate::recipe::ModelShape,
+    train: crate::recipe::Train,
+}
+
+impl Fingerprint {
+    pub fn of(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
+        Self {
+            seed: recipe.seed,
+            log: options.log.to_owned(),
+            log_origin: log_origin.to_owned(),
+            examples,
+            init: options.init.map(str::to_owned),
+            model: recipe.model.clone(),
+            train: recipe.train.clone(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    step: u64,
+    fingerprint: Fingerprint,
+}
+
+/// Decides what to do about a run's earlier checkpoints: the one to go on from, or none after clearing.
+pub(super) fn existing(dir: &Path, wish: Existing, now: &Fingerprint) -> Result<Option<(PathBuf, u64)>> {
+    let Some((newest, step)) = runs::latest(dir)? else { return Ok(None) };
+    match wish {
+        Existing::Refuse => {
+            bail!("{} holds a run up to step {step}: --resume goes on with it, --fresh starts over", dir.display())
+        }
+        Existing::Replace => {
+            std::fs::remove_dir_all(dir).with_context(|| format!("cannot delete {}", dir.display()))?;
+            Ok(None)
+        }
+        Existing::Resume => {
+            let then = read_state(&newest)?.fingerprint;
+            ensure!(
+                then == *now,
+                "{} was made by another recipe or from other data ({}): --fresh starts over, --name keeps both",
+                newest.display(),
+                difference(&then, now)?
+            );
+            Ok(Some((newest, step)))
+        }
+    }
+}
+
+/// Whether the newest checkpoint there was made by another recipe or from other data, or cannot be read.
+pub(super) fn outdated(dir: &Path, now: &Fingerprint) -> Result<bool> {
+    Ok(runs::latest(dir)?.is_some_and(|(newest, _)| read_state(&newest).map_or(true, |state| state.fingerprint != *now)))
+}
+
+/// The first key two fingerprints differ in.
+fn difference(then: &Fingerprint, now: &Fingerprint) -> Result<String> {
+    let (then, now) = (serde_json::to_value(then)?, serde_json::to_value(now)?);
+    let mut pending = vec![(String::new(), &then, &now)];
+    while let Some((path, a, b)) = pending.pop() {
+        match (a.as_object(), b.as_object()) {
+            (Some(a), Some(b)) => {
+                pending.extend(a.iter().filter_map(|(k, v)| Some((format!("{path}.{k}"), v, b.get(k)?))));
+            }
+            _ if a != b => return Ok(format!("{} was {a}, is {b}", path.trim_start_matches('.'))),
+            _ => {}
+        }
+    }
+    Ok("in a key of another version".into())
+}
+
+fn read_state(folder: &Path) -> Result<State> {
+    let path = folder.join(STATE);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{} is missing: this checkpoint cannot be resumed; use --fresh", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged: delete this checkpoint folder", path.display()))
+}
+
+/// Saves a step whole or not at all, and forgets all but the newest `keep`.
+pub(super) fn save(
+    dir: &Path,
+    step: u64,
+    policy: &Policy,
+    optimizer: &AdamW,
+    fingerprint: &Fingerprint,
+    keep: usize,
+) -> Result<PathBuf> {
+    let target = runs::step_dir(dir, step);
+    write_atomically(&target, |inside| {
+        policy.save(inside, None)?;
+        optimizer.save(&inside.join(MOMENTS))?;
+        let state = State { step, fingerprint: fingerprint.clone() };
+        Ok(std::fs::write(inside.join(STATE), serde_json::to_vec_pretty(&state)?)?)
+    })?;
+    let all = runs::steps(dir)?;
+    for old in &all[..all.len().saturating_sub(keep)] {
+        std::fs::remove_dir_all(runs::step_dir(dir, *old)).with_context(|| format!("cannot delete the checkpoint of step {old}"))?;
+    }
+    Ok(target)
+}
