@@ -1,0 +1,3 @@
+//! Training: pretraining, supervised fine-tuning and preference objectives over one loop.
+
+pub mod optim;
