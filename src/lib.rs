@@ -9,5 +9,7 @@
 
 pub mod journal;
 pub mod logs;
+pub mod model;
 pub mod recipe;
 pub mod store;
+pub mod train;

@@ -1,0 +1,216 @@
+//! The policy: a Qwen2 or Qwen3 decoder that can be trained, decoded from, read and written.
+//!
+//! candle's own Qwen models cannot be trained (their fused operations pass no gradient, without a word), so the
+//! decoder here is our own. [`Policy::logprobs`] is the differentiable face, [`Policy::generate`] the fast one
+//! without a graph; both read the same variables.
+
+mod chat;
+pub mod checkpoint;
+mod config;
+mod decode;
+pub mod hub;
+mod sampling;
+mod tokenizer;
+mod transformer;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{D, Device, Tensor, Var};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+pub use chat::Message;
+pub use config::{Config, Family};
+pub use decode::Completion;
+pub use sampling::{Decoding, distribution};
+pub use tokenizer::{DecodeStream, Tokenizer};
+pub use transformer::Hidden;
+
+use transformer::{Batch, Weights};
+
+/// One prompt and its completions: the unit of training, sampling and scoring.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Token ids; at least one.
+    pub prompt: Vec<u32>,
+    /// Token ids of each completion; one may be empty.
+    pub completions: Vec<Vec<u32>>,
+}
+
+/// A decoder with its tokenizer.
+pub struct Policy {
+    /// Shape of the decoder.
+    pub config: Config,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    vars: Vec<(String, Var)>,
+    /// The variables in their places; operations on them are recorded.
+    tracked: Weights,
+    /// The same storage, seen without a graph; it follows every change of the variables.
+    plain: Weights,
+    device: Device,
+}
+
+impl Policy {
+    /// Reads a Hugging Face folder: `config.json`, safetensors (one file or shards), `tokenizer.json` and, where
+    /// present, `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`.
+    /// Weights in bfloat16 or float16 become float32.
+    ///
+    /// # Errors
+    /// A missing, damaged or unsupported file, by name and with the remedy.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        checkpoint::settle(dir)?;
+        ensure!(dir.is_dir(), "there is no model folder at {}", dir.display());
+        let config = Config::load(dir)?;
+        let tokenizer = Tokenizer::load(dir)?;
+        let vars = checkpoint::load_weights(dir, &config, device)?;
+        Self::new(config, tokenizer, vars, device).with_context(|| format!("cannot use {}", dir.display()))
+    }
+
+    /// Makes a decoder with random weights.
+    ///
+    /// Embeddings are drawn with deviation `1/√hidden`, so that tied logits start near unit size; projections with
+    /// 0.02 (GPT-2), those that write into the residual stream divided by `√(2·layers)`. Norms start at 1, biases at 0.
+    ///
+    /// # Errors
+    /// A shape that does not fit together, or a tokenizer larger than the vocabulary.
+    pub fn from_scratch(config: Config, tokenizer: Tokenizer, seed: u64, device: &Device) -> Result<Self> {
+        config.check()?;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut vars = Vec::new();
+        for (name, shape) in config.parameters() {
+            let n = shape.iter().product();
+            let values = match initial_deviation(&config, &name) {
+                Some(deviation) => (0..n).map(|_| (normal(&mut rng) * deviation) as f32).collect(),
+                None => vec![if name.ends_with(".bias") { 0.0f32 } else { 1.0 }; n],
+            };
+            vars.push((name, Var::from_vec(values, shape, device)?));
+        }
+        Self::new(config, tokenizer, vars, device)
+    }
+
+    fn new(config: Config, mut tokenizer: Tokenizer, vars: Vec<(String, Var)>, device: &Device) -> Result<Self> {
+        let size = tokenizer.size();
+        ensure!(
+            size <= config.vocab,
+            "the tokenizer has {size} ids, but the model only {} (vocab_size): they do not belong together",
+            config.vocab
+        );
+        tokenizer.eos_if_unknown(&config.eos_ids());
+        let tracked = Weights::new(&config, vars.iter().map(|(_, var)| var.as_tensor().clone()));
+        let plain = Weights::new(&config, vars.iter().map(|(_, var)| var.as_detached_tensor()));
+        Ok(Self { config, tokenizer, vars, tracked, plain, device: device.clone() })
+    }
+
+    /// Writes the folder's contents into `dir`, which must exist and be empty; float32, in shards of at most
+    /// `max_shard_bytes` when given. For a folder that appears whole, see [`checkpoint::write_atomically`].
+    ///
+    /// # Errors
+    /// A full disk; a folder that cannot be written.
+    pub fn save(&self, dir: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
+        checkpoint::write_file(&dir.join("config.json"), self.config.to_json().as_bytes())?;
+        self.tokenizer.save(dir)?;
+        checkpoint::save_weights(dir, &self.vars, max_shard_bytes)
+    }
+
+    /// The trainable parameters under their Hugging Face names, always in the same order.
+    #[must_use]
+    pub fn vars(&self) -> &[(String, Var)] {
+        &self.vars
+    }
+
+    /// Where the weights are.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Log-probabilities of all completion tokens, differentiable: float32 `[tokens]`, in the order group,
+    /// completion, token; in nats. Logits are divided by `temperature` first.
+    ///
+    /// # Errors
+    /// No completion token at all; an empty prompt; ids outside the vocabulary; a sequence longer than the model's
+    /// positions; a temperature that is not positive.
+    pub fn logprobs(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
+        ensure!(temperature > 0.0 && temperature.is_finite(), "temperature = {temperature} must be above 0");
+        let (logits, targets) = self.completion_logits(groups)?;
+        let logits = if temperature == 1.0 { logits } else { (logits / temperature)? };
+        let largest = logits.max_keepdim(D::Minus1)?.detach();
+        let shifted = logits.broadcast_sub(&largest)?;
+        let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+        Ok((chosen - shifted.exp()?.sum(D::Minus1)?.log()?)?)
+    }
+
+    /// Logits that predict each completion token, `[tokens, V]`, and the tokens, `[tokens]`.
+    fn completion_logits(&self, groups: &[Group]) -> Result<(Tensor, Tensor)> {
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        let mut places = Vec::new();
+        for (g, group) in groups.iter().enumerate() {
+            for completion in group.completions.iter().filter(|c| !c.is_empty()) {
+                let mut ids = [group.prompt.as_slice(), completion].concat();
+                ensure!(!group.prompt.is_empty(), "group {g} has an empty prompt");
+                decode::check_ids(&self.config, &ids).with_context(|| format!("group {g}"))?;
+                // The last token is predicted, but predicts nothing.
+                ids.pop();
+                places.push((rows.len(), group.prompt.len() - 1, completion.len()));
+                targets.extend_from_slice(completion);
+                rows.push(ids);
+            }
+        }
+        ensure!(!targets.is_empty(), "no group has a completion token: there is nothing to score");
+        let batch = Batch::new(&rows, &self.device)?;
+        let wanted: Vec<u32> = places
+            .iter()
+            .flat_map(|(row, from, n)| (0..*n).map(move |j| (row, from + j)))
+            .map(|(row, at)| (row * batch.width() + at) as u32)
+            .collect();
+        let wanted = Tensor::new(wanted, &self.device)?;
+        let hidden = transformer::hidden_of(&self.config, &self.tracked, &batch, &wanted)?;
+        Ok((hidden.matmul(&self.tracked.head.t()?)?, Tensor::new(targets, &self.device)?))
+    }
+
+    /// Next-token logits at every position of one sequence, `[T, V]`.
+    ///
+    /// # Errors
+    /// No ids, too many, or ids outside the vocabulary.
+    pub fn logits(&self, ids: &[u32]) -> Result<Tensor> {
+        Ok(self.hidden_states(ids)?.normed.matmul(&self.plain.head.t()?)?)
+    }
+
+    /// Hidden states of one sequence after every stage.
+    ///
+    /// # Errors
+    /// Those of [`Policy::logits`].
+    pub fn hidden_states(&self, ids: &[u32]) -> Result<Hidden> {
+        decode::check_ids(&self.config, ids)?;
+        transformer::hidden_states(&self.config, &self.plain, &Batch::new(&[ids.to_vec()], &self.device)?)
+    }
+
+    /// Decodes one completion per prompt with a key-value cache; prompts may differ in length and may repeat.
+    /// The random stream of a prompt depends on `seed` and its index alone.
+    ///
+    /// # Errors
+    /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
+    pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+        decode::generate(&self.config, &self.plain, prompts, settings, seed)
+    }
+}
+
+/// Deviation of a parameter's first values; `None` for norms and biases, which start at constants.
+fn initial_deviation(config: &Config, name: &str) -> Option<f64> {
+    if name.contains("norm") || name.ends_with(".bias") {
+        return None;
+    }
+    Some(match name {
+        "model.embed_tokens.weight" | "lm_head.weight" => 1.0 / (config.hidden as f64).sqrt(),
+        _ if name.contains("o_proj") || name.contains("down_proj") => 0.02 / (2.0 * config.layers as f64).sqrt(),
+        _ => 0.02,
+    })
+}
+
+/// A standard normal draw (Box and Muller).
+fn normal(rng: &mut impl Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}

@@ -1,0 +1,248 @@
+//! The decoder's forward pass over right-padded rows, every operation with a gradient.
+//!
+//! Shapes: `b` rows, `t` positions, `n = b·t` tokens, `h` width, `q` query heads, `k` key/value heads, `d` head width.
+//! Rows are padded on the right, so the causal mask alone keeps padding out of every real token.
+//! candle's fused `rms_norm`, `rope` and `softmax_last_dim` have no backward and pass no gradient without a word;
+//! none of them may be used here (`tests::every_parameter_receives_a_gradient` in `model/mod.rs` watches).
+
+use anyhow::Result;
+use candle_core::{D, Device, Tensor};
+use candle_nn::ops;
+
+use super::config::Config;
+
+/// One decoder layer's parameters; biases in Qwen2, head norms in Qwen3.
+pub(super) struct Layer {
+    pub input_norm: Tensor,
+    pub q: Linear,
+    pub k: Linear,
+    pub v: Linear,
+    pub q_norm: Option<Tensor>,
+    pub k_norm: Option<Tensor>,
+    pub o: Linear,
+    pub ffn_norm: Tensor,
+    pub gate: Linear,
+    pub up: Linear,
+    pub down: Linear,
+}
+
+/// `x·Wᵀ + b`.
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub fn forward(&self, x_nh: &Tensor) -> candle_core::Result<Tensor> {
+        let y = x_nh.matmul(&self.weight.t()?)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}
+
+/// A decoder's parameters under the names that the computation uses.
+pub(super) struct Weights {
+    pub embed: Tensor,
+    pub layers: Vec<Layer>,
+    pub norm: Tensor,
+    pub head: Tensor,
+}
+
+impl Weights {
+    /// Arranges parameters given in the order of [`Config::parameters`].
+    ///
+    /// # Panics
+    /// When there are fewer tensors than the configuration lists; the caller made them from that list.
+    pub fn new(config: &Config, tensors: impl IntoIterator<Item = Tensor>) -> Self {
+        let mut by_name: std::collections::HashMap<String, Tensor> =
+            config.parameters().into_iter().map(|(name, _)| name).zip(tensors).collect();
+        let mut optional = |name: &str| by_name.remove(name);
+        let mut layers = Vec::with_capacity(config.layers);
+        for i in 0..config.layers {
+            let mut maybe = |name: &str| optional(&format!("model.layers.{i}.{name}"));
+            let mut take = |name: &str| maybe(name).expect("Config::parameters lists every weight");
+            let norms = (take("input_layernorm.weight"), take("post_attention_layernorm.weight"));
+            let head_norms = (maybe("self_attn.q_norm.weight"), maybe("self_attn.k_norm.weight"));
+            let mut linear = |name: &str| Linear {
+                weight: maybe(&format!("{name}.weight")).expect("Config::parameters lists every weight"),
+                bias: maybe(&format!("{name}.bias")),
+            };
+            layers.push(Layer {
+                input_norm: norms.0,
+                q: linear("self_attn.q_proj"),
+                k: linear("self_attn.k_proj"),
+                v: linear("self_attn.v_proj"),
+                q_norm: head_norms.0,
+                k_norm: head_norms.1,
+                o: linear("self_attn.o_proj"),
+                ffn_norm: norms.1,
+                gate: linear("mlp.gate_proj"),
+                up: linear("mlp.up_proj"),
+                down: linear("mlp.down_proj"),
+            });
+        }
+        let mut take = |name: &str| optional(name).expect("Config::parameters lists every weight");
+        let (embed, norm) = (take("model.embed_tokens.weight"), take("model.norm.weight"));
+        let head = if config.tied { embed.clone() } else { take("lm_head.weight") };
+        Self { embed, layers, norm, head }
+    }
+}
+
+/// Cosines and sines of positions `0..len`, `[len, d/2]` each.
+pub(super) fn rotary(config: &Config, len: usize, device: &Device) -> Result<(Tensor, Tensor)> {
+    let half = config.head_dim / 2;
+    let mut cos = Vec::with_capacity(len * half);
+    let mut sin = Vec::with_capacity(len * half);
+    // Frequencies and angles in float32, as the reference does: at large positions the rounding shows.
+    let frequencies: Vec<f32> =
+        (0..half).map(|i| 1.0 / (config.rope_theta as f32).powf((2 * i) as f32 / config.head_dim as f32)).collect();
+    for position in 0..len {
+        for frequency in &frequencies {
+            let angle = position as f32 * frequency;
+            cos.push(angle.cos());
+            sin.push(angle.sin());
+        }
+    }
+    Ok((Tensor::from_vec(cos, (len, half), device)?, Tensor::from_vec(sin, (len, half), device)?))
+}
+
+/// Right-padded token ids, and what is needed from them.
+pub(super) struct Batch {
+    ids_n: Tensor,
+    rows: usize,
+    width: usize,
+}
+
+impl Batch {
+    /// Pads rows on the right with token 0, which no real token ever looks at.
+    pub fn new(rows: &[Vec<u32>], device: &Device) -> Result<Self> {
+        let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let mut ids = Vec::with_capacity(rows.len() * width);
+        for row in rows {
+            ids.extend_from_slice(row);
+            ids.resize(ids.len() + width - row.len(), 0);
+        }
+        let n = ids.len();
+        Ok(Self { ids_n: Tensor::from_vec(ids, n, device)?, rows: rows.len(), width })
+    }
+
+    /// Positions per row, padding included.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+}
+
+/// Hidden states along the way, each `[n, h]`.
+pub struct Hidden {
+    /// Token embeddings.
+    pub embed: Tensor,
+    /// After each layer.
+    pub layers: Vec<Tensor>,
+    /// After the final norm.
+    pub normed: Tensor,
+}
+
+/// What all layers of one pass have in common.
+struct Pass<'a> {
+    config: &'a Config,
+    cos: Tensor,
+    sin: Tensor,
+    mask_tt: Tensor,
+    rows: usize,
+    width: usize,
+}
+
+impl<'a> Pass<'a> {
+    fn new(config: &'a Config, batch: &Batch, device: &Device) -> Result<Self> {
+        let (cos, sin) = rotary(config, batch.width, device)?;
+        let mask_tt = causal_mask(batch.width, device)?;
+        Ok(Self { config, cos, sin, mask_tt, rows: batch.rows, width: batch.width })
+    }
+
+    /// Splits `[n, heads·d]` into `[b, heads, t, d]`.
+    fn split(&self, x: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
+        x.reshape((self.rows, self.width, heads, self.config.head_dim))?.transpose(1, 2)?.contiguous()
+    }
+
+    fn normed_and_turned(&self, x: &Tensor, norm: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        let x = match norm {
+            Some(weight) => norm_with_gradient(x, weight, self.config.norm_eps)?,
+            None => x.clone(),
+        };
+        let half = self.config.head_dim / 2;
+        let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+        let first = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
+        let second = (b.broadcast_mul(&self.cos)? + a.broadcast_mul(&self.sin)?)?;
+        Tensor::cat(&[&first, &second], D::Minus1)
+    }
+
+    /// Attention up to, not including, the output projection: `[n, q·d]`.
+    fn attention(&self, layer: &Layer, x_nh: &Tensor) -> candle_core::Result<Tensor> {
+        let Config { heads, kv_heads, head_dim, norm_eps, .. } = *self.config;
+        let (b, t) = (self.rows, self.width);
+        let x = norm_with_gradient(x_nh, &layer.input_norm, norm_eps)?;
+        let q = self.normed_and_turned(&self.split(&layer.q.forward(&x)?, heads)?, layer.q_norm.as_ref())?;
+        let k = self.normed_and_turned(&self.split(&layer.k.forward(&x)?, kv_heads)?, layer.k_norm.as_ref())?;
+        let v = self.split(&layer.v.forward(&x)?, kv_heads)?;
+        // The queries of one key head stand below each other, so that keys need not be repeated.
+        let q = (q.reshape((b, kv_heads, heads / kv_heads * t, head_dim))? / (head_dim as f64).sqrt())?;
+        let scores = q.matmul(&k.t()?)?.reshape((b, heads, t, t))?.broadcast_add(&self.mask_tt)?;
+        let weights = ops::softmax(&scores, D::Minus1)?.reshape((b, kv_heads, heads / kv_heads * t, t))?;
+        let mixed = weights.matmul(&v)?.reshape((b, heads, t, head_dim))?;
+        mixed.transpose(1, 2)?.contiguous()?.reshape((b * t, heads * head_dim))
+    }
+
+    /// The rest of a layer; it treats every token alone, so any choice of rows may be given.
+    fn rest(&self, layer: &Layer, x: &Tensor, mixed: &Tensor) -> candle_core::Result<Tensor> {
+        let x = (x + layer.o.forward(mixed)?)?;
+        let y = norm_with_gradient(&x, &layer.ffn_norm, self.config.norm_eps)?;
+        let gated = (layer.gate.forward(&y)?.silu()? * layer.up.forward(&y)?)?;
+        x + layer.down.forward(&gated)?
+    }
+}
+
+/// Hidden states after the final norm of chosen tokens: `[wanted, h]`, `wanted` being indices into the `n` tokens.
+///
+/// The last layer's feed-forward is computed for the wanted tokens only.
+pub(super) fn hidden_of(config: &Config, weights: &Weights, batch: &Batch, wanted: &Tensor) -> Result<Tensor> {
+    let pass = Pass::new(config, batch, wanted.device())?;
+    let mut x = weights.embed.index_select(&batch.ids_n, 0)?;
+    for (i, layer) in weights.layers.iter().enumerate() {
+        let mut mixed = pass.attention(layer, &x)?;
+        if i + 1 == weights.layers.len() {
+            mixed = mixed.index_select(wanted, 0)?;
+            x = x.index_select(wanted, 0)?;
+        }
+        x = pass.rest(layer, &x, &mixed)?;
+    }
+    Ok(norm_with_gradient(&x, &weights.norm, config.norm_eps)?)
+}
+
+/// Hidden states of all tokens after every stage, for inspection.
+pub(super) fn hidden_states(config: &Config, weights: &Weights, batch: &Batch) -> Result<Hidden> {
+    let pass = Pass::new(config, batch, weights.embed.device())?;
+    let embed = weights.embed.index_select(&batch.ids_n, 0)?;
+    let mut layers: Vec<Tensor> = Vec::with_capacity(weights.layers.len());
+    for layer in &weights.layers {
+        let x = layers.last().unwrap_or(&embed);
+        let mixed = pass.attention(layer, x)?;
+        layers.push(pass.rest(layer, x, &mixed)?);
+    }
+    let normed = norm_with_gradient(layers.last().unwrap_or(&embed), &weights.norm, config.norm_eps)?;
+    Ok(Hidden { embed, layers, normed })
+}
+
+/// RMS norm over the last dimension, from operations that have a gradient.
+fn norm_with_gradient(x: &Tensor, weight: &Tensor, eps: f64) -> candle_core::Result<Tensor> {
+    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
+}
+
+/// `[t, t]`: 0 where a position may look, -∞ at what comes after it.
+pub(super) fn causal_mask(t: usize, device: &Device) -> Result<Tensor> {
+    let mask: Vec<f32> =
+        (0..t).flat_map(|i| (0..t).map(move |j| if j > i { f32::NEG_INFINITY } else { 0.0 })).collect();
+    Ok(Tensor::from_vec(mask, (t, t), device)?)
+}
