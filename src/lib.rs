@@ -10,4 +10,5 @@
 pub mod journal;
 pub mod logs;
 pub mod recipe;
+pub mod search;
 pub mod store;
