@@ -2,14 +2,41 @@
 //!
 //! The rooms are nouns and verbs. A verb is one folder and one subcommand; it uses nouns and never another verb.
 //! A noun uses only nouns below it. `tests/house.rs` holds this map against the `use` lines.
-//!
-//! Composing verbs: `demo`.
-//! Verbs: `simulate`, `mine`, `train`, `serve`, `ab`, `watch`, `report`, `rewrite`, `doctor`.
-//! Nouns, high to low: `world`, `rewriter`, `judge`, `search`, `model`, `task`, `logs`, `journal`, `store`, `recipe`.
+
+pub mod cli;
+
+// Composing verbs.
+pub mod demo;
+
+// Verbs.
+pub mod ab;
+pub mod doctor;
+pub mod evaluate;
+pub mod mine;
+pub mod report;
+pub mod rewrite;
+pub mod serve;
+pub mod simulate;
+pub mod train;
+pub mod watch;
+
+// Nouns, high to low.
+pub mod world;
+
+pub mod rewriter;
+
+pub mod judge;
+
+pub mod search;
+
+pub mod model;
+
+pub mod task;
+
+pub mod logs;
 
 pub mod journal;
-pub mod logs;
-pub mod model;
-pub mod recipe;
+
 pub mod store;
-pub mod train;
+
+pub mod recipe;

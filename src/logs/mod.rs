@@ -1,8 +1,11 @@
 //! The record of a search session: what every log, synthetic or public, is read into.
 
+mod context;
 pub mod ubi;
 
 use serde::{Deserialize, Serialize};
+
+pub use context::context_before;
 
 /// Something that can be found: a video, a product.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
