@@ -9,5 +9,6 @@
 
 pub mod journal;
 pub mod logs;
+pub mod mine;
 pub mod recipe;
 pub mod store;

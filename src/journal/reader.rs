@@ -135,7 +135,8 @@ mod tests {
     fn a_run_whose_process_is_gone_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let sql = "INSERT INTO run (verb, name, recipe, pid, started_ms, status) VALUES ('t','n','',4194305,1,'running')";
+        let sql =
+            "INSERT INTO run (verb, name, recipe, pid, started_ms, status) VALUES ('t','n','',4194305,1,'running')";
         store.conn.execute(sql, []).unwrap();
         assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap()[0].status, "lost");
     }

@@ -1,5 +1,6 @@
 //! The record of a search session: what every log, synthetic or public, is read into.
 
+pub mod context;
 pub mod ubi;
 
 use serde::{Deserialize, Serialize};

@@ -23,7 +23,12 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     }
     let m = &r.model;
     ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
-    ensure!(m.heads % m.kv_heads == 0, "model.heads ({}) must be a multiple of model.kv_heads ({})", m.heads, m.kv_heads);
+    ensure!(
+        m.heads % m.kv_heads == 0,
+        "model.heads ({}) must be a multiple of model.kv_heads ({})",
+        m.heads,
+        m.kv_heads
+    );
     ensure!(m.head_dim % 2 == 0, "model.head_dim is {}: rotary embedding needs an even width", m.head_dim);
     ensure!(r.train.lr > 0.0, "train.lr is {}: must be above 0", r.train.lr);
     Ok(())

@@ -15,10 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use sections::{AbTest, Mine, ModelShape, SearchPath, Serve, Train, World};
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
-pub const PRESETS: [(&str, &str); 2] = [
-    ("demo", include_str!("../../recipes/demo.toml")),
-    ("tiny", include_str!("../../recipes/tiny.toml")),
-];
+pub const PRESETS: [(&str, &str); 2] =
+    [("demo", include_str!("../../recipes/demo.toml")), ("tiny", include_str!("../../recipes/tiny.toml"))];
 
 /// Everything a run depends on. Same recipe and same machine give the same numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

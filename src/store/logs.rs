@@ -97,7 +97,9 @@ impl Store {
         let names: Vec<_> = logs.iter().map(|l| l.name.clone()).collect();
         match logs.into_iter().find(|log| log.name == name) {
             Some(log) => Ok(log),
-            None if names.is_empty() => bail!("{} holds no log yet: run `core demo` or `core mine`", self.path.display()),
+            None if names.is_empty() => {
+                bail!("{} holds no log yet: run `core demo` or `core mine`", self.path.display())
+            }
             None => bail!("no log {name:?} in {}: it holds {}", self.path.display(), names.join(", ")),
         }
     }
@@ -281,10 +283,11 @@ impl LogWriter<'_> {
 }
 
 fn searches_of(conn: &Connection, session: i64) -> Result<Vec<Search>> {
-    let mut stmt = conn
-        .prepare_cached("SELECT pk, id, query, time_ms, shown_json FROM search WHERE session = ?1 ORDER BY time_ms, pk")?;
-    let mut clicks =
-        conn.prepare_cached("SELECT doc, rank, time_ms, dwell_s, bought FROM click WHERE search = ?1 ORDER BY time_ms")?;
+    let mut stmt = conn.prepare_cached(
+        "SELECT pk, id, query, time_ms, shown_json FROM search WHERE session = ?1 ORDER BY time_ms, pk",
+    )?;
+    let mut clicks = conn
+        .prepare_cached("SELECT doc, rank, time_ms, dwell_s, bought FROM click WHERE search = ?1 ORDER BY time_ms")?;
     let mut rows = stmt.query([session])?;
     let mut searches = Vec::new();
     while let Some(r) = rows.next()? {

@@ -121,7 +121,9 @@ pub(crate) fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
             anyhow!("the store {at} is damaged: restore it from a copy, or start over in another --workspace")
         }
         Some(ErrorCode::DiskFull) => {
-            anyhow!("the disk of {at} is full: free some space and run the same command again; nothing was half-written")
+            anyhow!(
+                "the disk of {at} is full: free some space and run the same command again; nothing was half-written"
+            )
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             anyhow!("cannot write the store {at}: check the folder's permissions, or name another --workspace")
