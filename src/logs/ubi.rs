@@ -1,1 +1,0 @@
-//! Reader of User Behavior Insights logs.

@@ -1,0 +1,228 @@
+//! Logs → examples: when to write, and when to leave a query alone (WeWrite §2.2, steps 1 and 2).
+//!
+//! A rewrite is a failed query and the successful one typed right after it, where a word that came in was already in
+//! the context. A reject is a query that was answered at once and not touched again. People and weeks are split before
+//! anything trains ([`split`]).
+
+mod rules;
+mod split;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::journal::{Journal, Status};
+use crate::logs::ubi;
+use crate::recipe::Recipe;
+use crate::store::{ExampleRow, LogInfo, LogKind, Split, Store};
+use rules::{Outcome, Why};
+use split::{Side, Splitter};
+
+/// What came of mining one log. Every search has one fate:
+/// `queries = samples + unused + Σ dropped_by_reason`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Name of the log.
+    pub log: String,
+    /// Rows of the imported file; 0 for a simulated log.
+    pub rows_read: usize,
+    /// Rows of the file that could not be used.
+    pub rows_skipped: usize,
+    /// The same by reason.
+    pub skipped_by_reason: BTreeMap<String, usize>,
+    /// Sessions looked at.
+    pub sessions: usize,
+    /// Searches looked at.
+    pub queries: usize,
+    /// Searches followed by another query within `reformulation_gap_s`.
+    pub candidates: usize,
+    /// Examples kept, on both sides of the split.
+    pub samples: usize,
+    /// Of these, rewrites.
+    pub rewrites: usize,
+    /// Of these, rejects.
+    pub rejects: usize,
+    /// Examples for training: training people, early weeks.
+    pub train: usize,
+    /// Examples for evaluation: held-out people, late weeks.
+    pub held_out: usize,
+    /// Good examples that neither side may have: held-out people early, training people late, or across the border.
+    pub unused: usize,
+    /// Searches that made no example, by reason.
+    pub dropped_by_reason: BTreeMap<String, usize>,
+    /// A sentence about what this log cannot give; empty when nothing is missing.
+    pub note: String,
+}
+
+/// What came of reading a file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Imported {
+    /// Name of the log.
+    pub log: String,
+    /// Rows read, skipped ones included.
+    pub rows_read: usize,
+    /// Rows not used.
+    pub rows_skipped: usize,
+    /// The same by reason.
+    pub skipped_by_reason: BTreeMap<String, usize>,
+    /// Sessions.
+    pub sessions: usize,
+    /// Searches.
+    pub queries: usize,
+    /// Documents with a title.
+    pub docs: usize,
+}
+
+/// Reads a User Behavior Insights file or folder into the store under `log_name`, replacing the log of that name.
+///
+/// # Errors
+/// A file that cannot be read, or a store that cannot be written; the earlier log of that name is then still there.
+pub fn import_ubi(workspace: &Path, recipe: &Recipe, file: &Path, log_name: &str) -> Result<Imported> {
+    with_journal(workspace, recipe, log_name, |journal| {
+        let progress = journal.progress("read bytes", ubi::size(file));
+        let read = ubi::read(file, &recipe.mine, &|bytes| progress.inc(bytes))?;
+        progress.finish(&format!("{} rows", read.rows_read));
+        let mut store = Store::open(workspace)?;
+        // Nothing goes to the journal in here: it writes the same file, which this transaction holds.
+        store.write_log(log_name, LogKind::Ubi, &file.display().to_string(), |w| {
+            read.sessions.iter().try_for_each(|s| w.session(s))?;
+            read.docs.iter().try_for_each(|d| w.doc(d))?;
+            w.skipped(read.rows_read, &read.skipped)
+        })?;
+        let log = store.log(log_name)?;
+        let imported = Imported {
+            log: log.name.clone(),
+            rows_read: log.rows_read,
+            rows_skipped: read.skipped.len(),
+            skipped_by_reason: store.skipped_by_reason(&log)?,
+            sessions: log.sessions,
+            queries: log.searches,
+            docs: log.docs,
+        };
+        journal.note(format!(
+            "{}: {} rows read, {} skipped; {} sessions, {} queries",
+            file.display(),
+            imported.rows_read,
+            imported.rows_skipped,
+            imported.sessions,
+            imported.queries
+        ))?;
+        Ok(imported)
+    })
+}
+
+/// Mines a log of the store, replacing what was mined from it before.
+///
+/// Goes through the log session by session; only examples are held.
+///
+/// # Errors
+/// No log of that name; a store that cannot be read or written.
+pub fn run(workspace: &Path, recipe: &Recipe, log: &str) -> Result<Summary> {
+    with_journal(workspace, recipe, log, |journal| {
+        let mut store = Store::open(workspace)?;
+        let log = store.log(log)?;
+        let (mut summary, examples) = mine(&store, &log, recipe, journal)?;
+        store.replace_examples(&log, &examples)?;
+        summary.note = note(&summary, recipe);
+        journal.note(format!(
+            "{} queries, {} candidates: {} rewrites and {} rejects kept ({} train, {} held out). {}",
+            summary.queries,
+            summary.candidates,
+            summary.rewrites,
+            summary.rejects,
+            summary.train,
+            summary.held_out,
+            summary.note
+        ))?;
+        Ok(summary)
+    })
+}
+
+fn with_journal<T>(
+    workspace: &Path,
+    recipe: &Recipe,
+    name: &str,
+    work: impl FnOnce(&Journal) -> Result<T>,
+) -> Result<T> {
+    let journal = Journal::start(workspace, "mine", name, &recipe.to_toml())?;
+    let result = work(&journal);
+    let ended = journal.finish(if result.is_ok() { Status::Done } else { Status::Failed });
+    let value = result?;
+    ended?;
+    Ok(value)
+}
+
+fn mine(store: &Store, log: &LogInfo, recipe: &Recipe, journal: &Journal) -> Result<(Summary, Vec<ExampleRow>)> {
+    let skipped_by_reason = store.skipped_by_reason(log)?;
+    let splitter = Splitter::new(recipe, store.time_span(log)?);
+    let (mut sessions, mut queries, mut candidates, mut unused) = (0, 0, 0, 0);
+    let mut dropped: BTreeMap<Why, usize> = BTreeMap::new();
+    let mut examples = Vec::new();
+    let progress = journal.progress("mine", log.sessions as u64);
+    store.for_each_session(log, |session| {
+        sessions += 1;
+        queries += session.searches.len();
+        for index in 0..session.searches.len() {
+            candidates += usize::from(rules::is_candidate(&session, index, &recipe.mine));
+            match rules::judge(&session, index, &recipe.mine) {
+                Outcome::Dropped(why) => *dropped.entry(why).or_default() += 1,
+                Outcome::Kept(found) => match splitter.side(&session.user, found.time_ms, found.known_ms) {
+                    Side::Unused => unused += 1,
+                    Side::Train => examples.push(found.row(Split::Train, &session.user)),
+                    Side::HeldOut => examples.push(found.row(Split::HeldOut, &session.user)),
+                },
+            }
+        }
+        progress.inc(1);
+        Ok(())
+    })?;
+    let over = splitter.cap_rejects(&mut examples, recipe.mine.rejects_per_rewrite);
+    if over > 0 {
+        dropped.insert(Why::OverCap, over);
+    }
+    progress.finish(&format!("{} examples", examples.len()));
+    let count = |keep: fn(&ExampleRow) -> bool| examples.iter().filter(|e| keep(e)).count();
+    let summary = Summary {
+        log: log.name.clone(),
+        rows_read: log.rows_read,
+        rows_skipped: skipped_by_reason.values().sum(),
+        skipped_by_reason,
+        sessions,
+        queries,
+        candidates,
+        samples: examples.len(),
+        rewrites: count(|e| e.target.is_some()),
+        rejects: count(|e| e.target.is_none()),
+        train: count(|e| e.split == Split::Train),
+        held_out: count(|e| e.split == Split::HeldOut),
+        unused,
+        dropped_by_reason: dropped.into_iter().map(|(why, n)| (why.words().to_owned(), n)).collect(),
+        note: String::new(),
+    };
+    Ok((summary, examples))
+}
+
+/// Says what is missing instead of bending a rule for a small log.
+fn note(summary: &Summary, recipe: &Recipe) -> String {
+    let over_cap = summary.dropped_by_reason.contains_key(Why::OverCap.words());
+    if summary.samples == 0 && summary.unused == 0 && !over_cap {
+        return "No search of this log makes an example under the recipe's thresholds.".into();
+    }
+    let mut missing = Vec::new();
+    if summary.rewrites == 0 {
+        missing.push("No rewrite was kept, and mine.rejects_per_rewrite keeps rejects in proportion.".to_owned());
+    }
+    if summary.train == 0 {
+        missing.push("Nothing is left to train on.".to_owned());
+    }
+    if summary.held_out == 0 {
+        missing.push(format!(
+            "Nothing is held out (people: {}, time: the last {} of the span), so no figure on unseen people can be given; \
+             a log with more people and days is needed.",
+            recipe.mine.held_out_people, recipe.mine.held_out_time
+        ));
+    }
+    missing.join(" ")
+}
