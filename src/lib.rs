@@ -10,4 +10,6 @@
 pub mod journal;
 pub mod logs;
 pub mod recipe;
+pub mod report;
 pub mod store;
+pub mod watch;

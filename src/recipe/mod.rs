@@ -6,6 +6,7 @@
 mod check;
 mod errors;
 mod sections;
+mod usage;
 
 use std::path::Path;
 
@@ -13,12 +14,11 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use sections::{AbTest, Mine, ModelShape, SearchPath, Serve, Train, World};
+pub use usage::Usage;
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
-pub const PRESETS: [(&str, &str); 2] = [
-    ("demo", include_str!("../../recipes/demo.toml")),
-    ("tiny", include_str!("../../recipes/tiny.toml")),
-];
+pub const PRESETS: [(&str, &str); 2] =
+    [("demo", include_str!("../../recipes/demo.toml")), ("tiny", include_str!("../../recipes/tiny.toml"))];
 
 /// Everything a run depends on. Same recipe and same machine give the same numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
