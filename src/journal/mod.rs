@@ -6,6 +6,8 @@
 mod progress;
 mod reader;
 pub mod stop;
+mod table;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use crate::store::{Store, explain};
 
 pub use progress::Progress;
 pub use reader::{Logged, Reader, RunInfo};
+pub use table::{Cell, Table, print, say};
 
 /// Something a run has to say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +44,8 @@ pub enum Event {
         steps: u64,
         /// `train` or `eval`.
         split: String,
-        /// Name to value.
+        /// Name to value; a value that is no number (a loss that blew up) is NaN.
+        #[serde(deserialize_with = "numbers")]
         values: BTreeMap<String, f64>,
     },
     /// One rewrite, to be looked at.
@@ -78,6 +82,12 @@ pub enum Event {
         /// The sentence.
         text: String,
     },
+}
+
+/// JSON has no NaN: it is written as null, and read back here so that a run that blew up is not passed over.
+fn numbers<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let values = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+    Ok(values.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 /// How a run ended.

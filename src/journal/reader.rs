@@ -28,6 +28,15 @@ pub struct RunInfo {
     pub events: usize,
 }
 
+impl RunInfo {
+    /// How long it took, or has taken so far; nothing when its end was never written.
+    #[must_use]
+    pub fn duration_ms(&self, now_ms: i64) -> Option<i64> {
+        let end = self.finished_ms.or((self.status == "running").then_some(now_ms));
+        end.map(|end| end - self.started_ms)
+    }
+}
+
 /// An event with its place in the stream.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Logged {
@@ -82,7 +91,7 @@ impl Reader {
 
     /// Up to `limit` events of a run that lie after event `after` (0 = from the start), in order.
     ///
-    /// Events of a kind this program does not know are passed over.
+    /// Events of a kind this program does not know are passed over, and do not count towards `limit`.
     ///
     /// # Errors
     /// SQLite's.
@@ -90,10 +99,12 @@ impl Reader {
         let mut stmt = self
             .store
             .conn
-            .prepare_cached("SELECT id, time_ms, body_json FROM event WHERE run = ? AND id > ? ORDER BY id LIMIT ?")?;
-        let mut rows = stmt.query(params![run, after, limit])?;
+            .prepare_cached("SELECT id, time_ms, body_json FROM event WHERE run = ? AND id > ? ORDER BY id")?;
+        let mut rows = stmt.query(params![run, after])?;
         let mut events = Vec::new();
-        while let Some(r) = rows.next()? {
+        while events.len() < limit
+            && let Some(r) = rows.next()?
+        {
             let body: String = r.get(2)?;
             if let Ok(event) = serde_json::from_str(&body) {
                 events.push(Logged { id: r.get(0)?, run, time_ms: r.get(1)?, event });
@@ -111,6 +122,29 @@ impl Reader {
                    AND body_json ->> '$.title' = ?1 AND body_json ->> '$.fingerprint' = ?2 ORDER BY id DESC LIMIT 1";
         let body: Option<String> = self.store.conn.query_row(sql, [title, fingerprint], |r| r.get(0)).optional()?;
         Ok(body.map(|text| serde_json::from_str(&text)).transpose()?)
+    }
+}
+
+impl Reader {
+    /// The newest event after event `after` that holds metrics, as `(run, event)`: which run trains, or last did.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn newest_metrics(&self, after: i64) -> Result<Option<(i64, i64)>> {
+        // The tag is written first, so its prefix tells the kind without parsing every body.
+        let sql = "SELECT run, id FROM event WHERE id > ? AND body_json LIKE '{\"kind\":\"metrics\"%'
+                   ORDER BY id DESC LIMIT 1";
+        let mut stmt = self.store.conn.prepare_cached(sql)?;
+        Ok(stmt.query_row([after], |r| Ok((r.get(0)?, r.get(1)?))).optional()?)
+    }
+
+    /// Place of the newest event of any run; 0 when there is none.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn end(&self) -> Result<i64> {
+        let sql = "SELECT coalesce(max(id), 0) FROM event";
+        Ok(self.store.conn.prepare_cached(sql)?.query_row([], |r| r.get(0))?)
     }
 }
 
@@ -140,6 +174,33 @@ mod tests {
         assert_eq!(reader.runs().unwrap()[0].status, "running");
         journal.finish(Status::Done).unwrap();
         assert_eq!(reader.runs().unwrap()[0].status, "done");
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::start(dir.path(), "train", "t", "").unwrap();
+        let reader = Reader::open(dir.path()).unwrap();
+        journal.note("before").unwrap();
+        assert_eq!(reader.newest_metrics(0).unwrap(), None);
+        let values = [("loss".to_owned(), f64::NAN), ("lr".to_owned(), 0.5)].into();
+        journal.emit(&Event::Metrics { step: 1, steps: 2, split: "train".into(), values }).unwrap();
+        let events = reader.events(journal.run(), 0, 10).unwrap();
+        let Event::Metrics { values, .. } = &events[1].event else { panic!("{events:?}") };
+        assert!(values["loss"].is_nan() && values["lr"] == 0.5);
+        assert_eq!(reader.newest_metrics(0).unwrap(), Some((journal.run(), reader.end().unwrap())));
+    }
+
+    #[test]
+    fn many_events_of_a_newer_kind_do_not_hide_the_known_one_behind_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::start(dir.path(), "train", "t", "").unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let sql = "INSERT INTO event (run, time_ms, body_json) VALUES (?, 1, '{\"kind\":\"hologram\",\"depth\":3}')";
+        (0..9).for_each(|_| assert_eq!(store.conn.execute(sql, [journal.run()]).unwrap(), 1));
+        journal.note("known").unwrap();
+        let events = Reader::open(dir.path()).unwrap().events(journal.run(), 0, 3).unwrap();
+        assert_eq!(events.len(), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod check;
 mod errors;
 mod sections;
 mod seeds;
+mod usage;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use sections::{AbTest, Mine, ModelShape, SearchPath, Serve, Train, World};
 pub use seeds::{Fingerprint, stream};
+pub use usage::Usage;
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
 pub const PRESETS: [(&str, &str); 2] =

@@ -1,0 +1,102 @@
+//! What a workspace holds, as tables: `core runs` and `core logs`.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::journal::{self, Cell, Reader, RunInfo, Table, now_ms, words};
+use crate::store::{LogInfo, Store};
+
+/// Prints the runs of a workspace, newest first.
+///
+/// # Errors
+/// No store there; a standard output that cannot be written.
+pub fn runs(workspace: &Path, json: bool) -> Result<()> {
+    let runs = Reader::open(workspace)?.runs()?;
+    journal::print(&runs_table(&runs, now_ms()), json)
+}
+
+/// Prints the logs of a workspace, by name.
+///
+/// # Errors
+/// No store there; a standard output that cannot be written.
+pub fn logs(workspace: &Path, json: bool) -> Result<()> {
+    let logs = Store::open_existing(workspace)?.logs()?;
+    journal::print(&logs_table(&logs), json)
+}
+
+fn runs_table(runs: &[RunInfo], now_ms: i64) -> Table {
+    let columns = ["run", "verb", "name", "status", "started_utc", "duration_s", "events"];
+    let mut table = Table::new("runs", "", &columns);
+    for run in runs {
+        let ms = run.duration_ms(now_ms);
+        let duration = ms.map(|ms| Cell::shown(ms as f64 / 1000.0, words::duration(ms)));
+        let started = words::utc(run.started_ms);
+        table.row([
+            run.id.into(),
+            run.verb.as_str().into(),
+            run.name.as_str().into(),
+            run.status.as_str().into(),
+            started.into(),
+            duration.into(),
+            run.events.into(),
+        ]);
+    }
+    table
+}
+
+fn logs_table(logs: &[LogInfo]) -> Table {
+    let columns = ["log", "kind", "origin", "rows_read", "sessions", "searches", "docs"];
+    let mut table = Table::new("logs", "", &columns);
+    for log in logs {
+        table.row([
+            log.name.as_str().into(),
+            log.kind.as_str().into(),
+            log.origin.as_str().into(),
+            log.rows_read.into(),
+            log.sessions.into(),
+            log.searches.into(),
+            log.docs.into(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: i64, status: &str, finished_ms: Option<i64>) -> RunInfo {
+        let started_ms = 1_709_251_140_000;
+        RunInfo {
+            id,
+            verb: "train".into(),
+            name: "t".into(),
+            status: status.into(),
+            started_ms,
+            finished_ms,
+            events: 3,
+        }
+    }
+
+    #[test]
+    fn a_run_shows_its_own_time_or_the_time_so_far_and_a_lost_one_neither() {
+        let runs = [run(3, "running", None), run(2, "lost", None), run(1, "done", Some(1_709_251_202_500))];
+        let text = runs_table(&runs, 1_709_251_150_000).to_text();
+        let wanted = "  run  verb   name  status   started utc       duration s  events
+    3  train  t     running  2024-02-29 23:59        10 s       3
+    2  train  t     lost     2024-02-29 23:59           –       3
+    1  train  t     done     2024-02-29 23:59        1:02       3
+";
+        assert_eq!(text, wanted);
+        let json: serde_json::Value = serde_json::from_str(&runs_table(&runs, 1_709_251_150_000).to_json()).unwrap();
+        assert_eq!(json["runs"][2]["duration_s"], 62.5);
+    }
+
+    #[test]
+    fn a_workspace_without_a_store_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = runs(dir.path(), false).unwrap_err().to_string();
+        assert!(error.contains("no store at") && error.contains("core demo"), "{error}");
+    }
+}
