@@ -60,7 +60,8 @@ fn older_lines_with_index_and_tab_are_read() {
     // The rank is not said, so it is the place among what was shown; sorting the page ended the dwell.
     let click = Click { doc: "12".into(), rank: 2, time_ms: 1_700_000_004_000, dwell_s: Some(12.0), bought: false };
     assert_eq!(search.clicks, [click]);
-    assert_eq!(file.sessions[0].user, "c");
+    // The session id stands inside the click's attributes alone.
+    assert_eq!((file.sessions[0].id.as_str(), file.sessions[0].user.as_str()), ("inner", "c"));
     assert_eq!((file.rows_read, reasons(&file)), (3, BTreeMap::from([("action not about a result", 1)])));
 }
 
@@ -113,20 +114,30 @@ fn a_query_being_typed_is_the_last_one_only() {
 fn rows_without_a_session_are_put_into_sittings() {
     let file = read("tests/data/ubi/sessions.ndjson");
     let sittings: Vec<_> = file.sessions.iter().map(|s| (s.user.as_str(), queries(s))).collect();
-    let of_k = vec!["named", "joins", "another text under the same id"];
+    let of_k = vec!["joins what follows", "named", "joins", "another text under the same id"];
     assert_eq!(sittings, [("c", vec!["first", "second"]), ("c", vec!["hours later"]), ("u", of_k)]);
     let named = &file.sessions[2];
     assert_eq!(named.id, "named");
     // One id, two texts: each click goes to the text it quotes, else to the last one typed by then.
     let clicks: Vec<Vec<_>> =
         named.searches.iter().map(|s| s.clicks.iter().map(|c| c.doc.as_str()).collect()).collect();
-    assert_eq!(clicks, [vec!["x"], vec![], vec!["y"]]);
+    assert_eq!(clicks, [vec![], vec!["x"], vec![], vec!["y"]]);
     let ids: HashSet<_> = named.searches.iter().map(|s| &s.id).collect();
-    assert_eq!(ids.len(), 3);
+    assert_eq!(ids.len(), 4);
     // Opened outside search, and opened from a search: both were watched; `x` has no title.
     let watched: Vec<_> = named.watched.iter().map(|w| w.title.as_str()).collect();
     assert_eq!(watched, ["Big cats of Brazil", "Jaguar"]);
     assert_eq!(reasons(&file), BTreeMap::from([("no query id", 1)]));
+}
+
+#[test]
+fn a_dwell_ends_with_the_next_event_unless_that_is_hours_away() {
+    let session = &read("tests/data/ubi/dwell.ndjson").sessions[0];
+    let dwells: Vec<_> = session.searches.iter().flat_map(|s| &s.clicks).map(|c| c.dwell_s).collect();
+    assert_eq!(dwells, [None, Some(1.0), Some(60.0)]);
+    // What was left at once was not watched.
+    let watched: Vec<_> = session.watched.iter().map(|w| w.title.as_str()).collect();
+    assert_eq!(watched, ["Then nothing for hours", "Read for a minute"]);
 }
 
 #[test]
@@ -142,7 +153,15 @@ fn what_was_shown_comes_from_hit_ids_or_else_from_impressions() {
 #[test]
 fn a_folder_is_read_in_name_order_and_an_empty_one_is_refused() {
     let file = read("tests/data/ubi");
-    let parts = ["damaged.ndjson", "older.tsv", "ordinals.ndjson", "sessions.ndjson", "shown.ndjson", "typing.ndjson"];
+    let parts = [
+        "damaged.ndjson",
+        "dwell.ndjson",
+        "older.tsv",
+        "ordinals.ndjson",
+        "sessions.ndjson",
+        "shown.ndjson",
+        "typing.ndjson",
+    ];
     let rows: usize = parts.iter().map(|p| read(&format!("tests/data/ubi/{p}")).rows_read).sum();
     assert_eq!(file.rows_read, rows);
     assert!(file.skipped.iter().any(|s| s.excerpt.starts_with("damaged.ndjson: ")));
