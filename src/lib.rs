@@ -12,3 +12,4 @@ pub mod logs;
 pub mod recipe;
 pub mod search;
 pub mod store;
+pub mod world;

@@ -47,14 +47,16 @@ mod tests {
         let first = context_before(&session(), 0, 9, 9);
         assert_eq!((titles(&first), first.queries.len()), (vec!["b", "a"], 0));
         let third = context_before(&session(), 2, 9, 9);
-        assert_eq!((titles(&third), third.queries), (vec!["c", "b", "a"], vec!["second".to_owned(), "first".into()]));
+        assert_eq!(titles(&third), ["c", "b", "a"]);
+        assert_eq!(third.queries, ["second", "first"]);
         assert_eq!(third.place.as_deref(), Some("Leeds"));
     }
 
     #[test]
     fn limits_keep_the_newest_and_a_video_started_with_the_query_does_not_count() {
         let third = context_before(&session(), 2, 1, 1);
-        assert_eq!((titles(&third), third.queries), (vec!["c"], vec!["second".to_owned()]));
+        assert_eq!(titles(&third), ["c"]);
+        assert_eq!(third.queries, ["second"]);
         let mut at_once = session();
         at_once.searches[0].time_ms = 2;
         assert_eq!(titles(&context_before(&at_once, 0, 9, 9)), ["a"]);

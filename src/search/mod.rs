@@ -9,7 +9,15 @@ mod rank;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
+
 pub use index::Engine;
+
+/// Where a workspace keeps the index of a log's documents.
+#[must_use]
+pub fn index_dir(workspace: &Path, log: &str) -> PathBuf {
+    workspace.join("index").join(log)
+}
 
 /// One result.
 #[derive(Debug, Clone, PartialEq)]

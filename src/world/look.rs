@@ -1,0 +1,109 @@
+//! A person in front of a result page: what is seen, clicked and stayed with.
+
+use rand::Rng;
+
+use super::draw::{chance, log_normal};
+use super::needs::{Need, Want};
+use super::people::Person;
+use super::videos::{Hidden, Topic};
+use super::{World, phrasing::Phrasing};
+use crate::logs::Click;
+use crate::recipe::stream;
+
+/// Chance that a rank is looked at: the position-bias table that public click simulators share. A person with a need looks
+/// further down; [`Person::haste`] is the exponent.
+const EXAMINE: [f64; 10] = [0.68, 0.61, 0.48, 0.34, 0.28, 0.20, 0.11, 0.10, 0.08, 0.06];
+/// A dwell that ends a need, in seconds (the "long" view of VV10s).
+pub(super) const SATISFIED_S: f64 = 10.0;
+
+/// What came of a page.
+pub(super) struct Looked {
+    /// In time order.
+    pub clicks: Vec<Click>,
+    /// A video that answers the need was stayed with for ten seconds.
+    pub satisfied: bool,
+    /// When the person was done with it, Unix milliseconds.
+    pub end_ms: i64,
+}
+
+/// Which draw of the world this is: `[person, week, session, need, step]`.
+pub(super) type Moment = [u64; 5];
+
+impl World {
+    /// Lets a person look at a page.
+    ///
+    /// Whether a rank is looked at is drawn per rank, what a video does to a person per video: two arms of an experiment
+    /// that show different pages share both.
+    pub(super) fn look(&self, person: &Person, need: &Need, shown: &[String], at: Moment, start_ms: i64) -> Looked {
+        let mut eyes = stream(self.seed, "world.eyes", &at);
+        let mut now_ms = start_ms + 800;
+        let mut clicks = Vec::new();
+        for (place, id) in shown.iter().enumerate() {
+            let examine = EXAMINE.get(place).copied().unwrap_or(0.05).powf(person.haste);
+            let (seen, glance_s) = (chance(&mut eyes, examine), eyes.random_range(0.4..1.2));
+            if !seen {
+                continue;
+            }
+            now_ms += (1_000.0 * glance_s) as i64;
+            let Some(video) = self.video(id) else { continue };
+            let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs[video].duration_s));
+            let mut mind = stream(self.seed, "world.mind", &[&at[..], &[video as u64]].concat());
+            if !chance(&mut mind, self.attraction(need, hidden)) {
+                continue;
+            }
+            let grade = need.grade(hidden);
+            let dwell_s = dwell_s(grade, hidden.quality, &mut mind).min(duration_s);
+            let rank = place as u32 + 1;
+            clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought: false });
+            now_ms += (1_000.0 * dwell_s) as i64 + 500;
+            if grade > 0.0 && dwell_s >= SATISFIED_S {
+                return Looked { clicks, satisfied: true, end_ms: now_ms };
+            }
+        }
+        Looked { clicks, satisfied: false, end_ms: now_ms }
+    }
+
+    /// Chance to click what is looked at. People see title and picture; without words for the sense they are less sure.
+    fn attraction(&self, need: &Need, video: &Hidden) -> f64 {
+        let sure = |clear: f64, unclear: f64| if video.told { clear } else { unclear };
+        match need.grade(video) {
+            1.0 => sure(0.8, 0.6),
+            g if g > 0.0 => sure(0.4, 0.35),
+            _ if self.same_head(need, video) => sure(0.05, 0.2),
+            _ => 0.03,
+        }
+    }
+
+    fn same_head(&self, need: &Need, video: &Hidden) -> bool {
+        let head = |sense: usize| self.lexicon.senses[sense].head;
+        matches!((need.want, video.topic), (Want::Sense { sense, .. }, Topic::Sense(s)) if head(s) == head(sense))
+    }
+}
+
+/// Log-normal stay: medians of 25 s for an answer, 8 s for the right thing from another side, 1.2 s for a mistake.
+fn dwell_s(grade: f64, quality: f64, rng: &mut rand_chacha::ChaCha8Rng) -> f64 {
+    match grade {
+        1.0 => log_normal(rng, 25.0 * quality, 0.8),
+        g if g > 0.0 => log_normal(rng, 8.0 * quality, 0.8),
+        _ => log_normal(rng, 1.2, 0.6),
+    }
+}
+
+/// What the world knows about one search of a log. Nothing that trains, mines or ranks may read it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchTruth {
+    /// What the person wanted.
+    pub need: Need,
+    /// How the query says it.
+    pub phrasing: Phrasing,
+    /// A typing error is in it.
+    pub typo: bool,
+    /// 0 for the first query of a need, 1 and 2 for its reformulations.
+    pub step: u32,
+    /// The rewrite that the search path used.
+    pub rewritten: Option<String>,
+    /// How much each shown document answers the need, in [0, 1], from the top down.
+    pub grades: Vec<f64>,
+    /// An answer was stayed with for ten seconds.
+    pub satisfied: bool,
+}

@@ -1,0 +1,157 @@
+//! The synthetic world: videos, people and sessions whose intents are known, so that claims can be tested.
+//!
+//! What a log would hold goes into the log types; the rest ([`SearchTruth`], what a video is about) stays here, and only
+//! the simulator, the oracle and the analysis of an experiment may read it.
+
+mod draw;
+mod lexicon;
+mod look;
+mod needs;
+mod people;
+mod phrasing;
+mod session;
+#[cfg(test)]
+mod tests;
+mod videos;
+
+use anyhow::Result;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::logs::Doc;
+use crate::recipe::{Recipe, World as Settings, stream};
+use draw::Weighted;
+use lexicon::Lexicon;
+use videos::{DAY_MS, Hidden, START_MS, Topic};
+
+pub use look::SearchTruth;
+pub use needs::{Need, Want};
+pub use phrasing::Phrasing;
+pub use session::{SearchFn, SimSession};
+
+/// A result page as people meet it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Document ids from the top down.
+    pub shown: Vec<String>,
+    /// The rewrite that was merged in, where there was one.
+    pub rewritten: Option<String>,
+}
+
+/// A world: the catalogue, and everything its people are drawn from.
+pub struct World {
+    seed: u64,
+    settings: Settings,
+    watched_limit: usize,
+    queries_limit: usize,
+    lexicon: Lexicon,
+    docs: Vec<Doc>,
+    hidden: Vec<Hidden>,
+    /// Videos of each sense, and how often each of them is watched.
+    of_sense: Vec<(Vec<usize>, Weighted)>,
+    /// How often each sense is wanted.
+    wanted: Weighted,
+    held_back: Vec<bool>,
+    held_back_until_ms: i64,
+}
+
+impl World {
+    /// Makes the world of a recipe: same recipe, same world.
+    ///
+    /// # Errors
+    /// More heads than the lexicon has.
+    pub fn new(recipe: &Recipe) -> Result<Self> {
+        let (settings, seed) = (recipe.world.clone(), recipe.seed);
+        let lexicon = Lexicon::english(settings.heads)?;
+        let weights = videos::sense_weights(&lexicon, seed);
+        let (docs, hidden) = videos::make(&lexicon, &settings, seed, &weights);
+        let mut of_sense = vec![Vec::new(); lexicon.senses.len()];
+        for (video, h) in hidden.iter().enumerate() {
+            if let Topic::Sense(sense) = h.topic {
+                of_sense[sense].push(video);
+            }
+        }
+        let watched = |videos: Vec<usize>| {
+            let weights = Weighted::new(videos.iter().map(|v| f64::from(docs[*v].popularity).sqrt()));
+            (videos, weights)
+        };
+        let of_sense = of_sense.into_iter().map(watched).collect();
+        let held_back = held_back(&lexicon, seed, settings.new_pair_share);
+        let span_ms = i64::from(settings.weeks) * 7 * DAY_MS;
+        // A hundredth of the span later than the held-out time begins: the log's own first and last search, from which
+        // that time is reckoned, lie some hours inside the span.
+        let share = (1.0 - recipe.mine.held_out_time + 0.01).min(1.0);
+        Ok(Self {
+            seed,
+            watched_limit: recipe.mine.watched_limit,
+            queries_limit: recipe.mine.queries_limit,
+            lexicon,
+            hidden,
+            of_sense,
+            // Wants are less skewed than the catalogue, so that rare senses are wanted in vain often enough.
+            wanted: Weighted::new(weights.iter().map(|w| w.sqrt())),
+            held_back,
+            held_back_until_ms: START_MS + (span_ms as f64 * share) as i64,
+            docs,
+            settings,
+        })
+    }
+
+    /// The catalogue, by id.
+    #[must_use]
+    pub fn docs(&self) -> &[Doc] {
+        &self.docs
+    }
+
+    /// How many people there are.
+    #[must_use]
+    pub fn people(&self) -> usize {
+        self.settings.people
+    }
+
+    /// A person's name in the log.
+    #[must_use]
+    pub fn user_id(&self, person: usize) -> String {
+        format!("p{person:06}")
+    }
+
+    /// When held-back (head, sense) pairs start to be wanted, Unix milliseconds.
+    #[must_use]
+    pub fn new_pairs_from_ms(&self) -> i64 {
+        self.held_back_until_ms
+    }
+
+    /// The ceiling for any rewriter: the query that names sense and facet of the need. None where rewriting is wrong.
+    #[must_use]
+    pub fn oracle_rewrite(&self, need: &Need) -> Option<String> {
+        phrasing::oracle(&self.lexicon, need)
+    }
+
+    /// Number of a document of this world.
+    fn video(&self, id: &str) -> Option<usize> {
+        let video: usize = id.strip_prefix('v')?.parse().ok()?;
+        (self.docs.get(video)?.id == id).then_some(video)
+    }
+
+    /// A video of a sense, popular ones more often; none for a sense that nobody filmed.
+    fn video_about(&self, sense: usize, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let (videos, weights) = &self.of_sense[sense];
+        videos.get(weights.draw(rng)).copied()
+    }
+}
+
+/// Chooses the senses held back from the first weeks; each head keeps at least one.
+fn held_back(lexicon: &Lexicon, seed: u64, share: f64) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..lexicon.senses.len()).collect();
+    order.shuffle(&mut stream(seed, "world.held_back", &[]));
+    let mut left = (share * order.len() as f64).round() as usize;
+    let mut held = vec![false; order.len()];
+    for sense in order {
+        let head = &lexicon.of_head[lexicon.senses[sense].head];
+        if left > 0 && head.iter().filter(|s| !held[**s]).count() > 1 {
+            held[sense] = true;
+            left -= 1;
+        }
+    }
+    held
+}

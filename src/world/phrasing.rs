@@ -1,0 +1,206 @@
+//! How people put a need into words, and what they type when that failed.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::draw::{Weighted, chance, pick};
+use super::lexicon::{Category, Lexicon, Sense};
+use super::needs::{Need, Want};
+use super::people::Person;
+use crate::recipe::World as Settings;
+
+/// How a query says what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phrasing {
+    /// The bare ambiguous head.
+    Bare,
+    /// Head and facet: the sense is still open.
+    Facet,
+    /// Head and gain term, perhaps with the facet.
+    Named,
+    /// Head and a word from titles of the sense.
+    TitleWord,
+    /// A word that no title of the sense has.
+    Colloquial,
+    /// A functional query.
+    Functional,
+}
+
+/// A query as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Phrase {
+    pub kind: Phrasing,
+    pub text: String,
+    /// What it should have been, where a typing error slipped in.
+    pub meant: Option<String>,
+}
+
+/// A sense's words, as a need of a person uses them.
+struct Words<'a> {
+    head: &'a str,
+    sense: &'a Sense,
+    category: &'a Category,
+    facet: Option<&'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn new(lexicon: &'a Lexicon, sense: usize, facet: Option<usize>) -> Self {
+        let category = lexicon.category_of(sense);
+        let facet = facet.and_then(|f| category.facets.get(f)).map(String::as_str);
+        Self { head: lexicon.head_of(sense), sense: &lexicon.senses[sense], category, facet }
+    }
+
+    fn say(&self, kind: Phrasing, rng: &mut ChaCha8Rng) -> String {
+        let facet = self.facet.unwrap_or_default();
+        let any_facet = pick(rng, &self.category.facets).map_or("", String::as_str);
+        let title_word = pick(rng, &self.sense.title_words).map_or("", String::as_str);
+        let slang = pick(rng, &self.sense.colloquial).map_or("", String::as_str);
+        let short = chance(rng, 0.5);
+        let parts = match kind {
+            Phrasing::Bare | Phrasing::Functional => [self.head, "", ""],
+            Phrasing::Facet if facet.is_empty() => [self.head, any_facet, ""],
+            Phrasing::Facet => [self.head, facet, ""],
+            Phrasing::Named if short => [self.head, &self.sense.gain, ""],
+            Phrasing::Named => [self.head, &self.sense.gain, facet],
+            Phrasing::TitleWord => [self.head, title_word, if short { "" } else { facet }],
+            Phrasing::Colloquial if short => [slang, any_facet, ""],
+            Phrasing::Colloquial => [self.head, slang, ""],
+        };
+        join(&parts)
+    }
+}
+
+/// The query that names the sense, and the facet where the need has one; none where rewriting is wrong.
+pub(super) fn oracle(lexicon: &Lexicon, need: &Need) -> Option<String> {
+    let Want::Sense { sense, facet } = need.want else { return None };
+    let words = Words::new(lexicon, sense, facet);
+    Some(join(&[words.head, &words.sense.gain, words.facet.unwrap_or_default()]))
+}
+
+/// The first query for a need.
+pub(super) fn first(
+    lexicon: &Lexicon,
+    settings: &Settings,
+    person: &Person,
+    need: &Need,
+    rng: &mut ChaCha8Rng,
+) -> Phrase {
+    let (kind_at, text_at, typo_at): (f64, f64, f64) = (rng.random(), rng.random(), rng.random());
+    let (kind, text) = match need.want {
+        Want::Functional { entry, place } => {
+            let query = &lexicon.functional[entry].query;
+            let place = if text_at < 0.3 { lexicon.places[place].as_str() } else { "" };
+            (Phrasing::Functional, join(&[query, place]))
+        }
+        Want::Sense { sense, facet } => {
+            let bare = settings.ambiguous_share * person.terseness;
+            let slang = settings.colloquial_share * person.terseness;
+            let kind = match kind_at {
+                k if k < bare => Phrasing::Bare,
+                k if k < bare + slang => Phrasing::Colloquial,
+                _ if facet.is_some() && text_at < 0.35 => Phrasing::Facet,
+                _ if text_at < 0.7 => Phrasing::Named,
+                _ => Phrasing::TitleWord,
+            };
+            (kind, Words::new(lexicon, sense, facet).say(kind, rng))
+        }
+    };
+    if typo_at < settings.typo_share
+        && let Some(wrong) = mistype(&text, rng)
+    {
+        return Phrase { kind, text: wrong, meant: Some(text) };
+    }
+    Phrase { kind, text, meant: None }
+}
+
+/// The next query after one that failed; none when nothing new comes to mind.
+pub(super) fn again(lexicon: &Lexicon, need: &Need, failed: &[Phrase], rng: &mut ChaCha8Rng) -> Option<Phrase> {
+    let last = failed.last()?;
+    if let Some(meant) = &last.meant {
+        return Some(Phrase { kind: last.kind, text: meant.clone(), meant: None });
+    }
+    let Want::Sense { sense, facet } = need.want else { return None };
+    let words = Words::new(lexicon, sense, facet);
+    let weights = match last.kind {
+        Phrasing::Named => [0.0, 0.4, 0.6],
+        _ => [0.7, 0.1, 0.2],
+    };
+    let kinds = Weighted::new(weights);
+    let new = |text: &str| failed.iter().all(|f| f.text != text);
+    for _ in 0..4 {
+        let kind = [Phrasing::Named, Phrasing::Facet, Phrasing::TitleWord][kinds.draw(rng)];
+        let text = words.say(kind, rng);
+        if new(&text) {
+            return Some(Phrase { kind, text, meant: None });
+        }
+    }
+    None
+}
+
+/// Swaps, drops or doubles a letter of one word with four letters or more; none when there is no such word.
+fn mistype(text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
+    let mut words: Vec<Vec<char>> = text.split(' ').map(|w| w.chars().collect()).collect();
+    let long: Vec<usize> = (0..words.len()).filter(|i| words[*i].len() >= 4).collect();
+    let word = &mut words[*pick(rng, &long)?];
+    // The first letter is seldom the wrong one.
+    let at = rng.random_range(1..word.len() - 1);
+    match rng.random_range(0..3) {
+        0 => word.swap(at, at + 1),
+        1 => {
+            word.remove(at);
+        }
+        _ => word.insert(at, word[at]),
+    }
+    let wrong = words.iter().map(|w| w.iter().collect::<String>()).collect::<Vec<_>>().join(" ");
+    (wrong != text).then_some(wrong)
+}
+
+fn join(parts: &[&str]) -> String {
+    parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::stream;
+
+    fn bare(sense: usize) -> Need {
+        Need { want: Want::Sense { sense, facet: None }, against_history: false, new_pair: false }
+    }
+
+    #[test]
+    fn a_typing_error_changes_one_word_a_little_and_short_words_are_spared() {
+        let mut rng = stream(3, "typo", &[]);
+        for _ in 0..200 {
+            if let Some(wrong) = mistype("jaguar car", &mut rng) {
+                assert!(wrong.ends_with(" car") && wrong.starts_with('j'), "{wrong}");
+                assert!(strsim::damerau_levenshtein("jaguar car", &wrong) == 1, "{wrong}");
+            }
+        }
+        assert_eq!(mistype("go car", &mut rng), None);
+    }
+
+    #[test]
+    fn a_typo_is_mended_first_and_a_query_is_not_typed_twice() {
+        let lexicon = Lexicon::english(20).unwrap();
+        let mut rng = stream(3, "again", &[]);
+        let wrong = Phrase { kind: Phrasing::Bare, text: "mercruy".into(), meant: Some("mercury".into()) };
+        assert_eq!(again(&lexicon, &bare(0), std::slice::from_ref(&wrong), &mut rng).unwrap().text, "mercury");
+        let mut tried = vec![Phrase { kind: Phrasing::Bare, text: "mercury".into(), meant: None }];
+        while let Some(next) = again(&lexicon, &bare(0), &tried, &mut rng) {
+            assert!(tried.iter().all(|t| t.text != next.text));
+            tried.push(next);
+        }
+        assert!(tried.len() > 3);
+    }
+
+    #[test]
+    fn the_oracle_names_the_sense_and_leaves_functional_needs_alone() {
+        let lexicon = Lexicon::english(20).unwrap();
+        assert_eq!(oracle(&lexicon, &bare(0)).unwrap(), "mercury planet");
+        let want = Want::Functional { entry: 0, place: 0 };
+        assert_eq!(oracle(&lexicon, &Need { want, against_history: false, new_pair: false }), None);
+    }
+}

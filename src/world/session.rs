@@ -1,0 +1,214 @@
+//! A sitting: some browsing, then needs, each searched for until it is met or given up.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::draw::{chance, log_normal, poisson};
+use super::look::{Moment, SearchTruth};
+use super::needs::{Need, Wishes};
+use super::people::Person;
+use super::videos::{DAY_MS, START_MS};
+use super::{Page, World, phrasing};
+use crate::logs::{Context, Search, Session, Watched, context_before};
+use crate::recipe::stream;
+
+const WEEK_MS: i64 = 7 * DAY_MS;
+const HOUR_MS: i64 = 3_600_000;
+/// Searches for one need at most.
+const MOST_STEPS: u64 = 3;
+
+/// A session as logged, and what the world knows about each of its searches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimSession {
+    /// What a log holds.
+    pub session: Session,
+    /// One entry per search.
+    pub truth: Vec<SearchTruth>,
+}
+
+/// The search path as the world's people meet it: context and query in, page out.
+pub type SearchFn<'a> = dyn Fn(&Context, &str) -> Result<Page> + 'a;
+
+/// A session under way.
+struct Sitting<'a> {
+    world: &'a World,
+    wishes: Wishes<'a>,
+    search: &'a SearchFn<'a>,
+    /// `[person, week, session]`.
+    key: [u64; 3],
+    /// The sense this sitting is mostly about.
+    mood: usize,
+    now_ms: i64,
+    /// Senses watched, newest first.
+    senses: Vec<usize>,
+    session: Session,
+    truth: Vec<SearchTruth>,
+}
+
+impl World {
+    /// Lets one person live through some weeks (0 is the first logged one) and returns the sessions in time order.
+    ///
+    /// Every week, session, need and step draws from its own stream, so the same weeks come out whichever people and weeks
+    /// are asked for, and two search paths are met by the same people with the same needs.
+    ///
+    /// # Errors
+    /// Those of `search`.
+    pub fn simulate_person(&self, person: usize, weeks: Range<u32>, search: &SearchFn<'_>) -> Result<Vec<SimSession>> {
+        let who = Person::new(&self.lexicon, &self.wanted, self.seed, person);
+        let mut sessions = Vec::new();
+        for week in weeks {
+            let mut rng = stream(self.seed, "world.week", &[person as u64, u64::from(week)]);
+            for (number, start_ms) in self.starts(&who, week, &mut rng).into_iter().enumerate() {
+                let key = [person as u64, u64::from(week), number as u64];
+                sessions.push(self.sit(&who, key, start_ms, search)?);
+            }
+        }
+        Ok(sessions)
+    }
+
+    /// When the person sits down in a week: by day, at least an hour apart, in time order.
+    fn starts(&self, who: &Person, week: u32, rng: &mut ChaCha8Rng) -> Vec<i64> {
+        let count = poisson(rng, self.settings.sessions_per_week * who.activity);
+        let monday = START_MS + i64::from(week) * WEEK_MS;
+        let drawn = (0..count).map(|_| {
+            let (day, hour): (i64, f64) = (rng.random_range(0..7), rng.random_range(7.0..23.0));
+            monday + day * DAY_MS + (hour * HOUR_MS as f64) as i64
+        });
+        let mut starts: Vec<i64> = drawn.collect();
+        starts.sort_unstable();
+        starts.dedup_by(|later, earlier| *later - *earlier < HOUR_MS);
+        starts
+    }
+
+    fn sit(&self, who: &Person, key: [u64; 3], start_ms: i64, search: &SearchFn<'_>) -> Result<SimSession> {
+        let mut rng = stream(self.seed, "world.session", &key);
+        let user = self.user_id(key[0] as usize);
+        let wishes = Wishes {
+            lexicon: &self.lexicon,
+            settings: &self.settings,
+            person: who,
+            senses: &self.wanted,
+            held_back: &self.held_back,
+            open: start_ms >= self.held_back_until_ms,
+        };
+        let mood = if chance(&mut rng, 0.85) { wishes.interest(&mut rng) } else { wishes.any(&mut rng) };
+        let session = Session {
+            id: format!("{user}-{}-{}", key[1], key[2]),
+            user,
+            start_ms,
+            place: Some(self.lexicon.places[who.place].clone()),
+            ..Session::default()
+        };
+        let mut sitting = Sitting {
+            world: self,
+            wishes,
+            search,
+            key,
+            mood,
+            now_ms: start_ms,
+            senses: Vec::new(),
+            session,
+            truth: Vec::new(),
+        };
+        sitting.browse(rng.random_range(2..=5), &mut rng);
+        let needs = 1 + poisson(&mut rng, (self.settings.needs_per_session - 1.0).max(0.0));
+        for number in 0..needs as u64 {
+            sitting.pursue(number)?;
+        }
+        Ok(SimSession { session: sitting.session, truth: sitting.truth })
+    }
+}
+
+impl Sitting<'_> {
+    /// Watches some videos, most of them in the sitting's mood.
+    fn browse(&mut self, count: usize, rng: &mut ChaCha8Rng) {
+        for _ in 0..count {
+            let sense = match rng.random::<f64>() {
+                u if u < 0.6 => self.mood,
+                u if u < 0.85 => self.wishes.interest(rng),
+                _ => self.wishes.any(rng),
+            };
+            let Some(video) = self.unwatched(sense, rng) else { continue };
+            let doc = &self.world.docs[video];
+            let dwell_s = log_normal(rng, 40.0, 0.8).clamp(3.0, f64::from(doc.duration_s).max(3.0));
+            self.session.watched.push(Watched {
+                doc: doc.id.clone(),
+                title: doc.title.clone(),
+                tags: doc.tags.clone(),
+                time_ms: self.now_ms,
+                dwell_s: dwell_s as f32,
+            });
+            self.senses.insert(0, sense);
+            self.now_ms += (1_000.0 * (dwell_s + rng.random_range(1.0..6.0))) as i64;
+        }
+    }
+
+    /// A video of a sense that this sitting has not seen yet; after some tries, one that it has.
+    fn unwatched(&self, sense: usize, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let mut video = None;
+        for _ in 0..5 {
+            video = self.world.video_about(sense, rng);
+            let id = video.map(|v| &self.world.docs[v].id);
+            if self.session.watched.iter().all(|w| Some(&w.doc) != id) {
+                break;
+            }
+        }
+        video
+    }
+
+    /// Has a need, searches until it is met or given up, and perhaps watches something before the next one.
+    fn pursue(&mut self, number: u64) -> Result<()> {
+        let [person, week, session] = self.key;
+        let mut rng = stream(self.world.seed, "world.need", &[person, week, session, number]);
+        let recent = &self.senses[..self.senses.len().min(self.world.watched_limit)];
+        let need = self.wishes.need(&mut rng, recent);
+        let who = self.wishes.person;
+        let first = phrasing::first(&self.world.lexicon, &self.world.settings, who, &need, &mut rng);
+        let between = if chance(&mut rng, 0.4) { rng.random_range(1..=2) } else { 0 };
+        let mut tried = vec![first];
+        for step in 0..MOST_STEPS {
+            let moment: Moment = [person, week, session, number, step];
+            if self.ask(&need, &tried, moment)? {
+                break;
+            }
+            let mut rng = stream(self.world.seed, "world.again", &moment);
+            let goes_on = chance(&mut rng, who.persistence);
+            let next = phrasing::again(&self.world.lexicon, &need, &tried, &mut rng);
+            let Some(next) = next.filter(|_| goes_on) else { break };
+            tried.push(next);
+            self.now_ms += rng.random_range(2_000..9_000);
+        }
+        self.now_ms += rng.random_range(5_000..60_000);
+        self.browse(between, &mut rng);
+        Ok(())
+    }
+
+    /// Types the last phrase and looks at the page; whether that met the need.
+    fn ask(&mut self, need: &Need, tried: &[phrasing::Phrase], moment: Moment) -> Result<bool> {
+        let Some(phrase) = tried.last() else { return Ok(true) };
+        let (world, index) = (self.world, self.session.searches.len());
+        let id = format!("{}-{}", self.session.id, index);
+        let query = phrase.text.clone();
+        self.session.searches.push(Search { id, query, time_ms: self.now_ms, ..Search::default() });
+        let context = context_before(&self.session, index, world.watched_limit, world.queries_limit);
+        let page = (self.search)(&context, &phrase.text)?;
+        let looked = world.look(self.wishes.person, need, &page.shown, moment, self.now_ms);
+        self.now_ms = looked.end_ms;
+        let grade = |id: &String| world.video(id).map_or(0.0, |v| need.grade(&world.hidden[v]));
+        self.truth.push(SearchTruth {
+            need: *need,
+            phrasing: phrase.kind,
+            typo: phrase.meant.is_some(),
+            step: moment[4] as u32,
+            rewritten: page.rewritten,
+            grades: page.shown.iter().map(grade).collect(),
+            satisfied: looked.satisfied,
+        });
+        let search = &mut self.session.searches[index];
+        (search.shown, search.clicks) = (page.shown, looked.clicks);
+        Ok(looked.satisfied)
+    }
+}

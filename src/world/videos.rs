@@ -1,0 +1,224 @@
+//! The catalogue: what is shown of a video (a [`Doc`]), and what it is about, which nothing but the world knows.
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::draw::{Weighted, chance, log_normal, pick};
+use super::lexicon::Lexicon;
+use crate::logs::Doc;
+use crate::recipe::{World as Settings, stream};
+
+/// Monday 5 January 2026, 00:00 UTC: when the world's first week starts.
+pub(super) const START_MS: i64 = 1_767_571_200_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
+
+/// Share of videos that no sense of the lexicon claims.
+const OTHER_SHARE: f64 = 0.08;
+/// Share of videos for functional queries.
+const FUNCTIONAL_SHARE: f64 = 0.02;
+/// Share of videos whose sense only the picture tells.
+const PICTURE_ONLY_SHARE: f64 = 0.15;
+/// Exponent of the popularity of rank r.
+const ZIPF: f64 = 0.8;
+/// How much rarer a head's second, third and fourth sense are than its first.
+const SENSE_WEIGHTS: [f64; 4] = [1.0, 0.4, 0.2, 0.12];
+/// Share of visual codes that are wrong, and that are missing.
+const VISUAL_NOISE: f64 = 0.1;
+
+/// What a video is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// A sense of the lexicon.
+    Sense(usize),
+    /// An answer to a functional query, for one place when the title names one.
+    Functional { entry: usize, place: Option<usize> },
+    /// Something else in a category.
+    Other(usize),
+}
+
+/// What only the world knows about a video.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hidden {
+    pub topic: Topic,
+    /// Index into the category's facets.
+    pub facet: usize,
+    /// Whether title or tags tell the sense; otherwise only the picture does.
+    pub told: bool,
+    /// Multiplies the time people stay; 1 is usual.
+    pub quality: f64,
+}
+
+/// How often each sense is filmed, and wanted.
+pub(super) fn sense_weights(lexicon: &Lexicon, seed: u64) -> Vec<f64> {
+    let mut rng = stream(seed, "world.senses", &[]);
+    let mut weights = vec![0.0; lexicon.senses.len()];
+    let mut ranks: Vec<usize> = (0..lexicon.heads.len()).collect();
+    ranks.shuffle(&mut rng);
+    for (head, senses) in lexicon.of_head.iter().enumerate() {
+        let of_head = 1.0 / (1.0 + ranks[head] as f64 / 10.0).sqrt();
+        let mut order = senses.clone();
+        order.shuffle(&mut rng);
+        for (place, sense) in order.into_iter().enumerate() {
+            weights[sense] = of_head * SENSE_WEIGHTS[place.min(SENSE_WEIGHTS.len() - 1)];
+        }
+    }
+    weights
+}
+
+/// Makes the catalogue; each video has its own random stream.
+pub(super) fn make(lexicon: &Lexicon, settings: &Settings, seed: u64, weights: &[f64]) -> (Vec<Doc>, Vec<Hidden>) {
+    let mut ranks: Vec<u32> = (0..settings.videos as u32).collect();
+    ranks.shuffle(&mut stream(seed, "world.popularity", &[]));
+    let senses = Weighted::new(weights.iter().copied());
+    let one = |i: usize| {
+        let mut rng = stream(seed, "world.video", &[i as u64]);
+        let hidden = hidden(lexicon, &senses, &mut rng);
+        let (title, tags) = text(lexicon, &hidden, &mut rng);
+        let age_days = -200.0 * (1.0 - rng.random::<f64>()).ln();
+        let doc = Doc {
+            id: format!("v{i:07}"),
+            title,
+            tags,
+            creator: creator(lexicon, &hidden, &mut rng),
+            duration_s: log_normal(&mut rng, 240.0, 0.8).clamp(15.0, 7_200.0).round() as f32,
+            published_ms: START_MS - (age_days * DAY_MS as f64) as i64,
+            popularity: (1.0 + f64::from(ranks[i])).powf(-ZIPF) as f32,
+            visual: visual(lexicon, &hidden, &mut rng),
+        };
+        (doc, hidden)
+    };
+    (0..settings.videos).into_par_iter().map(one).unzip()
+}
+
+fn hidden(lexicon: &Lexicon, senses: &Weighted, rng: &mut ChaCha8Rng) -> Hidden {
+    let kind: f64 = rng.random();
+    let topic = if kind < FUNCTIONAL_SHARE {
+        let entry = rng.random_range(0..lexicon.functional.len());
+        let place = chance(rng, 0.5).then(|| rng.random_range(0..lexicon.places.len()));
+        Topic::Functional { entry, place }
+    } else if kind < FUNCTIONAL_SHARE + OTHER_SHARE {
+        Topic::Other(rng.random_range(0..lexicon.categories.len()))
+    } else {
+        Topic::Sense(senses.draw(rng))
+    };
+    let facets = category(lexicon, topic).map_or(1, |c| lexicon.categories[c].facets.len());
+    Hidden {
+        topic,
+        facet: rng.random_range(0..facets),
+        told: !chance(rng, PICTURE_ONLY_SHARE),
+        quality: log_normal(rng, 1.0, 0.25),
+    }
+}
+
+fn category(lexicon: &Lexicon, topic: Topic) -> Option<usize> {
+    match topic {
+        Topic::Sense(sense) => Some(lexicon.senses[sense].category),
+        Topic::Other(category) => Some(category),
+        Topic::Functional { .. } => None,
+    }
+}
+
+fn creator(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> String {
+    let of = category(lexicon, hidden.topic).unwrap_or_else(|| rng.random_range(0..lexicon.categories.len()));
+    pick(rng, &lexicon.categories[of].creators).cloned().unwrap_or_default()
+}
+
+/// Title and tags.
+fn text(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> (String, Vec<String>) {
+    let (mut words, tags) = match hidden.topic {
+        Topic::Sense(sense) => sense_text(lexicon, sense, hidden, rng),
+        Topic::Functional { entry, place } => {
+            let entry = &lexicon.functional[entry];
+            let mut words = vec![entry.query.clone()];
+            words.extend(pick(rng, &entry.title_words).cloned());
+            words.extend(place.map(|p| lexicon.places[p].clone()));
+            (words, entry.title_words.clone())
+        }
+        Topic::Other(category) => {
+            let c = &lexicon.categories[category];
+            let words =
+                vec![c.title_words[rng.random_range(0..c.title_words.len())].clone(), c.facets[hidden.facet].clone()];
+            (words, vec![c.name.clone()])
+        }
+    };
+    if let Some(category) = category(lexicon, hidden.topic) {
+        // Category words tell the sense as well as its own words do, so a picture-only title goes without them.
+        let fillers = if hidden.told { rng.random_range(0..=2) } else { 0 };
+        (0..fillers).for_each(|_| words.extend(pick(rng, &lexicon.categories[category].title_words).cloned()));
+    }
+    if chance(rng, 0.3) {
+        words.push(format!("part {}", rng.random_range(1..=9)));
+    }
+    (capitalised(&unique(words)), unique(tags))
+}
+
+/// Head (mostly), gain or title words (unless only the picture tells), facet; in one of two orders.
+fn sense_text(lexicon: &Lexicon, sense: usize, hidden: &Hidden, rng: &mut ChaCha8Rng) -> (Vec<String>, Vec<String>) {
+    let (s, category) = (&lexicon.senses[sense], lexicon.category_of(sense));
+    let (head, facet) = (lexicon.head_of(sense).to_owned(), category.facets[hidden.facet].clone());
+    let mut tags = Vec::new();
+    let tag = |tags: &mut Vec<String>, rng: &mut ChaCha8Rng, p: f64, word: &String| {
+        if chance(rng, p) {
+            tags.push(word.clone());
+        }
+    };
+    tag(&mut tags, rng, 0.5, &head);
+    tag(&mut tags, rng, 0.5, &facet);
+    if !hidden.told {
+        return (vec![head, facet], tags);
+    }
+    tag(&mut tags, rng, 0.55, &s.gain);
+    tag(&mut tags, rng, 0.5, &category.name);
+    let own = pick(rng, &s.title_words).cloned();
+    let more = pick(rng, &s.title_words).cloned().filter(|_| chance(rng, 0.5));
+    let gain = chance(rng, 0.45).then(|| s.gain.clone());
+    let has_head = chance(rng, 0.88);
+    // Without its head a title must still be about something.
+    let gain = if has_head { gain } else { Some(s.gain.clone()) };
+    let head = has_head.then_some(head);
+    tags.extend(more.clone());
+    let words =
+        if chance(rng, 0.5) { [head, gain, own, Some(facet), more] } else { [Some(facet), head, own, gain, more] };
+    (words.into_iter().flatten().collect(), tags)
+}
+
+fn visual(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> Vec<String> {
+    let mut codes = Vec::new();
+    if let Some(of) = category(lexicon, hidden.topic) {
+        codes.push(format!("cat:{}", lexicon.categories[of].name));
+    }
+    if let Topic::Sense(sense) = hidden.topic {
+        codes.extend(lexicon.senses[sense].visual.iter().map(|v| format!("see:{v}")));
+    }
+    codes.retain(|_| !chance(rng, VISUAL_NOISE));
+    for code in &mut codes {
+        let wrong = rng.random_range(0..lexicon.senses.len());
+        if chance(rng, VISUAL_NOISE) {
+            let seen = pick(rng, &lexicon.senses[wrong].visual);
+            *code = format!("see:{}", seen.map_or("", |s| s.as_str()));
+        }
+    }
+    codes
+}
+
+/// Keeps the first of equal words.
+fn unique(words: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for word in words {
+        if !kept.contains(&word) {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
+fn capitalised(words: &[String]) -> String {
+    let mut title = words.join(" ");
+    if let Some(first) = title.get(..1) {
+        let first = first.to_uppercase();
+        title.replace_range(..1, &first);
+    }
+    title
+}
