@@ -11,5 +11,6 @@ pub mod journal;
 pub mod logs;
 pub mod recipe;
 pub mod search;
+pub mod simulate;
 pub mod store;
 pub mod world;
