@@ -36,7 +36,9 @@ pub mod task;
 pub mod logs;
 
 pub mod journal;
-
-pub mod store;
-
+pub mod logs;
 pub mod recipe;
+pub mod search;
+pub mod simulate;
+pub mod store;
+pub mod world;

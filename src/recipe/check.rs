@@ -21,6 +21,11 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     for (key, value) in not_negative(r) {
         ensure!(value >= 0.0 && value.is_finite(), "{key} is {value}: must be 0 or more");
     }
+    for (key, value) in
+        [("world.sessions_per_week", r.world.sessions_per_week), ("world.needs_per_session", r.world.needs_per_session)]
+    {
+        ensure!(value <= 40.0, "{key} is {value}: nobody searches that much; use 40 or less");
+    }
     let m = &r.model;
     ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
     ensure!(

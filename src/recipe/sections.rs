@@ -14,7 +14,8 @@ pub struct World {
     pub weeks: u32,
     /// Ambiguous heads taken from the lexicon.
     pub heads: usize,
-    /// Mean sessions per person and week.
+    /// Mean sessions per person and week. Published is 6 a month (Yandex 2013); more of them let a small world of a few weeks
+    /// yield the examples that a large site has in a day.
     pub sessions_per_week: f64,
     /// Mean needs searched for in a session (at least one).
     pub needs_per_session: f64,
@@ -39,7 +40,7 @@ impl Default for World {
             people: 2_000,
             weeks: 4,
             heads: 100,
-            sessions_per_week: 4.0,
+            sessions_per_week: 8.0,
             needs_per_session: 1.6,
             ambiguous_share: 0.35,
             colloquial_share: 0.08,
@@ -182,7 +183,7 @@ pub struct SearchPath {
     pub recall: usize,
     /// Exponent of popularity in the ranking score.
     pub popularity_weight: f64,
-    /// Exponent of the rewrite's relevance in the fused score; 0 ignores the rewrite.
+    /// Exponent of the rewrite's relevance in the fused score; 0 leaves the rewrite out.
     pub rewrite_weight: f64,
 }
 

@@ -162,7 +162,7 @@ mod tests {
     fn more_heads_than_there_are_and_a_broken_row_are_named() {
         let error = Lexicon::english(100_000).err().unwrap().to_string();
         assert!(error.contains("world.heads is 100000"), "{error}");
-        let error = rows(&"a\tb\nonly\n", "x.tsv", |[_, _]: [&str; 2]| Ok(())).unwrap_err().to_string();
+        let error = rows("a\tb\nonly\n", "x.tsv", |[_, _]: [&str; 2]| Ok(())).unwrap_err().to_string();
         assert_eq!(error, "x.tsv:2: 1 columns instead of 2");
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Person {
     pub activity: f64,
     /// Multiplies the share of bare heads and of colloquial words; its mean over people is 1.
     pub terseness: f64,
-    /// Exponent on the chance to look at a rank: below 1 is someone who looks further down.
+    /// Exponent on the chance to look at a rank: below 1 is someone who looks further down than the published table.
     pub haste: f64,
     /// Chance to try once more after a failed search.
     pub persistence: f64,
@@ -49,7 +49,7 @@ impl Person {
             interests,
             activity: log_normal(&mut rng, (-sigma * sigma / 2.0).exp(), sigma),
             terseness: rng.random_range(0.5..1.5),
-            haste: rng.random_range(0.4..0.9),
+            haste: rng.random_range(0.7..1.2),
             persistence: rng.random_range(0.6..0.95),
         }
     }

@@ -131,7 +131,7 @@ impl Sitting<'_> {
                 u if u < 0.85 => self.wishes.interest(rng),
                 _ => self.wishes.any(rng),
             };
-            let Some(video) = self.world.video_about(sense, rng) else { continue };
+            let Some(video) = self.unwatched(sense, rng) else { continue };
             let doc = &self.world.docs[video];
             let dwell_s = log_normal(rng, 40.0, 0.8).clamp(3.0, f64::from(doc.duration_s).max(3.0));
             self.session.watched.push(Watched {
@@ -144,6 +144,19 @@ impl Sitting<'_> {
             self.senses.insert(0, sense);
             self.now_ms += (1_000.0 * (dwell_s + rng.random_range(1.0..6.0))) as i64;
         }
+    }
+
+    /// A video of a sense that this sitting has not seen yet; after some tries, one that it has.
+    fn unwatched(&self, sense: usize, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let mut video = None;
+        for _ in 0..5 {
+            video = self.world.video_about(sense, rng);
+            let id = video.map(|v| &self.world.docs[v].id);
+            if self.session.watched.iter().all(|w| Some(&w.doc) != id) {
+                break;
+            }
+        }
+        video
     }
 
     /// Has a need, searches until it is met or given up, and perhaps watches something before the next one.

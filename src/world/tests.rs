@@ -195,6 +195,17 @@ fn figures_of_a_world() {
         ratio(all().filter(|(s, _)| s.clicks.is_empty()).count(), searches),
         ratio(all().filter(|(s, _)| s.shown.is_empty()).count(), searches)
     );
+    let share = |f: &dyn Fn(&SearchTruth) -> bool| ratio(all().filter(|(_, t)| t.step == 0 && f(t)).count(), searches);
+    println!(
+        "of searches: against the history {:.3}, new pairs {:.3}",
+        share(&|t| t.need.against_history),
+        share(&|t| t.need.new_pair)
+    );
+    let late = sessions.iter().filter(|s| s.truth.iter().any(|t| t.need.new_pair));
+    println!(
+        "pairs with the gain in context in sessions with new pairs: {}",
+        late.map(|s| mined(&recipe, &s.session)[1]).sum::<usize>()
+    );
     println!("by phrasing: n, satisfied, mean on-need results");
     let mut by: BTreeMap<String, Vec<&SearchTruth>> = BTreeMap::new();
     all().for_each(|(_, t)| {

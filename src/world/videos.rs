@@ -127,7 +127,7 @@ fn creator(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> String {
 
 /// Title and tags.
 fn text(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> (String, Vec<String>) {
-    let (mut words, mut tags) = match hidden.topic {
+    let (mut words, tags) = match hidden.topic {
         Topic::Sense(sense) => sense_text(lexicon, sense, hidden, rng),
         Topic::Functional { entry, place } => {
             let entry = &lexicon.functional[entry];
@@ -151,9 +151,7 @@ fn text(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> (String, Ve
     if chance(rng, 0.3) {
         words.push(format!("part {}", rng.random_range(1..=9)));
     }
-    words.dedup();
-    tags.dedup();
-    (capitalised(&words), tags)
+    (capitalised(&unique(words)), unique(tags))
 }
 
 /// Head (mostly), gain or title words (unless only the picture tells), facet; in one of two orders.
@@ -203,6 +201,17 @@ fn visual(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> Vec<Strin
         }
     }
     codes
+}
+
+/// Keeps the first of equal words.
+fn unique(words: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for word in words {
+        if !kept.contains(&word) {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 fn capitalised(words: &[String]) -> String {
