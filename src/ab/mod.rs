@@ -18,7 +18,7 @@ use crate::judge::{Comparison, compare};
 use crate::logs::Context;
 use crate::recipe::Recipe;
 use crate::rewriter::{Outcome, Rewriter};
-use crate::search::Engine;
+use crate::search::{Engine, index_dir};
 use crate::store::{Split, Store, person_split};
 use crate::world::{Page, World};
 
@@ -70,7 +70,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, treatment: &str) -> Result<Report>
 fn experiment(workspace: &Path, recipe: &Recipe, treatment: &str, journal: &Journal) -> Result<Report> {
     // The log must be there: the experiment's weeks follow it.
     Store::open_existing(workspace)?.log(&recipe.name)?;
-    let engine = Engine::open(&workspace.join("index").join(&recipe.name))?;
+    let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
     let world = World::new(recipe)?;
     let rewriter = Rewriter::open(workspace, recipe, treatment)?;
     let people: Vec<usize> =

@@ -11,18 +11,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, Status};
 use crate::logs::ubi;
 use crate::recipe::Recipe;
 use crate::store::{ExampleRow, LogInfo, LogKind, Split, Store};
 use rules::{Outcome, Why};
-use split::{Side, Splitter};
+use split::Splitter;
 
 /// What came of mining one log. Every search has one fate:
 /// `queries = samples + unused + Σ dropped_by_reason`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Name of the log.
     pub log: String,
@@ -169,9 +169,8 @@ fn mine(store: &Store, log: &LogInfo, recipe: &Recipe, journal: &Journal) -> Res
             match rules::judge(&session, index, &recipe.mine) {
                 Outcome::Dropped(why) => *dropped.entry(why).or_default() += 1,
                 Outcome::Kept(found) => match splitter.side(&session.user, found.time_ms, found.known_ms) {
-                    Side::Unused => unused += 1,
-                    Side::Train => examples.push(found.row(Split::Train, &session.user)),
-                    Side::HeldOut => examples.push(found.row(Split::HeldOut, &session.user)),
+                    None => unused += 1,
+                    Some(split) => examples.push(found.row(split, &session.user)),
                 },
             }
         }
@@ -196,7 +195,7 @@ fn mine(store: &Store, log: &LogInfo, recipe: &Recipe, journal: &Journal) -> Res
         rewrites: count(|e| e.target.is_some()),
         rejects: count(|e| e.target.is_none()),
         train: count(|e| e.split == Split::Train),
-        held_out: count(|e| e.split == Split::HeldOut),
+        held_out: count(|e| e.split != Split::Train),
         unused,
         dropped_by_reason: dropped.into_iter().map(|(why, n)| (why.words().to_owned(), n)).collect(),
         note: String::new(),

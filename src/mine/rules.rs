@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::logs::context::context_before;
+use crate::logs::context_before;
 use crate::logs::{Click, Context, Search, Session, words};
 use crate::recipe::Mine;
 use crate::store::{ExampleRow, Split};

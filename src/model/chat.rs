@@ -3,20 +3,17 @@
 use anyhow::{Context, Result, ensure};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value};
-use serde::{Deserialize, Serialize};
 
 use super::tokenizer::Tokenizer;
-
-/// One turn of a chat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// The text.
-    pub content: String,
-}
+use crate::task::Message;
 
 impl Tokenizer {
+    /// Whether chats can be written at all.
+    #[must_use]
+    pub fn has_chat_template(&self) -> bool {
+        self.template.is_some()
+    }
+
     /// The text that the chat template makes of messages. `enable_thinking` is passed on only when given.
     ///
     /// # Errors

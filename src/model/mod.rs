@@ -9,6 +9,8 @@ pub mod checkpoint;
 mod config;
 mod decode;
 pub mod hub;
+mod prompting;
+pub mod runs;
 mod sampling;
 mod tokenizer;
 mod transformer;
@@ -20,7 +22,6 @@ use candle_core::{D, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-pub use chat::Message;
 pub use config::{Config, Family};
 pub use decode::Completion;
 pub use sampling::{Decoding, distribution};

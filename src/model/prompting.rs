@@ -13,7 +13,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// A tokenizer with neither our markers nor a chat template.
-    pub fn template(&self) -> Result<Template> {
+    pub fn task_template(&self) -> Result<Template> {
         if SPECIAL_TOKENS.iter().all(|token| self.token_id(token).is_some()) {
             Ok(Template::Plain)
         } else if self.has_chat_template() {
@@ -31,7 +31,7 @@ impl Tokenizer {
     /// # Errors
     /// A chat template that does not render; a budget too small for the prompt's frame.
     pub fn prompt(&self, context: &Context, query: &str, max_tokens: usize) -> Result<Vec<u32>> {
-        let template = self.template()?;
+        let template = self.task_template()?;
         let mut context = context.clone();
         loop {
             let ids = self.encode_prompt(&template.prompt(&context, query))?;
@@ -79,7 +79,7 @@ impl Tokenizer {
     /// # Errors
     /// A tokenizer without the markers it needs.
     pub fn completion(&self, target: &Target) -> Result<Vec<u32>> {
-        self.encode_pieces(&self.template()?.completion(target))
+        self.encode_pieces(&self.task_template()?.completion(target))
     }
 
     /// What a completion says, its end token left out or not.
@@ -87,7 +87,7 @@ impl Tokenizer {
     /// # Errors
     /// Ids that the tokenizer does not know.
     pub fn read_completion(&self, completion: &[u32]) -> Result<Target> {
-        let template = self.template()?;
+        let template = self.task_template()?;
         if template == Template::Plain && completion.first() == self.token_id(REJECT).as_ref() {
             return Ok(Target::Reject);
         }

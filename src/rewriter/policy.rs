@@ -25,7 +25,7 @@ impl PolicyRewriter {
     /// # Errors
     /// A tokenizer that can carry no template.
     pub fn new(name: &str, policy: Policy, max_prompt_tokens: usize) -> Result<Self> {
-        policy.tokenizer.template()?;
+        policy.tokenizer.task_template()?;
         Ok(Self { name: name.to_owned(), policy, max_prompt_tokens })
     }
 

@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use crate::journal::{Journal, Status};
 use crate::recipe::Recipe;
 use crate::rewriter::Rewriter;
-use crate::search::Engine;
+use crate::search::{Engine, index_dir};
 
 use path::Paths;
 
@@ -31,7 +31,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// # Errors
 /// No index or model; a port in use.
 pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, host: IpAddr, port: u16) -> Result<()> {
-    let engine = Engine::open(&workspace.join("index").join(&recipe.name))?;
+    let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
     let rewriter = Rewriter::open(workspace, recipe, rewriter)?;
     let journal = Journal::start(workspace, "serve", rewriter.name(), &recipe.to_toml())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;

@@ -1,11 +1,11 @@
 //! How a simulated log lies against published figures, counted while it is made.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::world::{Phrasing, SimSession};
 
 /// Counts over a log; shares follow from them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     /// Sessions.
     pub sessions: usize,

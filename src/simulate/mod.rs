@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, Status};
 use crate::recipe::{Fingerprint, Recipe};
@@ -26,7 +26,7 @@ const VERSION: &str = "world-1";
 const CHUNK: usize = 256;
 
 /// What a simulation left in the store.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Name of the log.
     pub log: String,

@@ -3,7 +3,7 @@
 //! Two templates over one model class. A model trained from nothing gets short markers of its own; a chat
 //! checkpoint gets the instruction printed in WeWrite §2.3.1. How they become tokens is `model`'s business.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Target;
 use crate::logs::Context;
@@ -48,7 +48,7 @@ pub enum Piece {
 }
 
 /// A turn of a chat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,

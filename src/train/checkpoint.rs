@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::optim::AdamW;
 use super::{Existing, Options};
-use crate::model::{Policy, runs, write_atomically};
+use crate::model::checkpoint::write_atomically;
+use crate::model::{Policy, runs};
 use crate::recipe::Recipe;
 
 /// AdamW's moments beside the weights.

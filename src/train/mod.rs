@@ -6,7 +6,6 @@ pub mod optim;
 
 mod checkpoint;
 mod evaluate;
-mod schedule;
 mod sft;
 
 use std::collections::BTreeMap;
@@ -18,13 +17,13 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Journal, Status, Table, stop};
-use crate::model::{Policy, Tokenizer, hub, runs};
+use crate::model::{Config, Policy, Tokenizer, hub, runs};
 use crate::recipe::Recipe;
 use crate::store::{ExampleRow, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
 
 use checkpoint::Fingerprint;
-use optim::AdamW;
+use optim::{AdamW, AdamWSettings, Gradients};
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
@@ -142,7 +141,7 @@ fn prepare<'a>(workspace: &Path, recipe: &'a Recipe, options: &Options) -> Resul
     };
     let mut optimizer = AdamW::new(policy.vars(), optim_settings(recipe))?;
     if let Some((folder, _)) = &newest {
-        optimizer.load(&folder.join(checkpoint::MOMENTS))?;
+        optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
     }
     let sft = sft::Sft::new(&policy.tokenizer, &examples, recipe)?;
     Ok(Trainer { recipe, dir, fingerprint, policy, optimizer, sft, validation, step })
@@ -161,12 +160,12 @@ fn start(recipe: &Recipe, options: &Options, examples: &[ExampleRow], device: &D
     // Spaced as in the prompts, so that merges are learnt on what will be read.
     let texts = texts.map(spaced);
     let tokenizer = Tokenizer::train(texts, recipe.model.vocab, &SPECIAL_TOKENS).context("training the tokenizer")?;
-    let config = crate::model::Config::from_shape(&recipe.model, tokenizer.len());
+    let config = Config::scratch(&recipe.model, tokenizer.size());
     Policy::from_scratch(config, tokenizer, recipe.seed, device)
 }
 
-fn optim_settings(recipe: &Recipe) -> optim::Settings {
-    optim::Settings { weight_decay: recipe.train.weight_decay, ..optim::Settings::default() }
+fn optim_settings(recipe: &Recipe) -> AdamWSettings {
+    AdamWSettings { weight_decay: recipe.train.weight_decay, ..AdamWSettings::default() }
 }
 
 impl Trainer<'_> {
@@ -213,20 +212,25 @@ impl Trainer<'_> {
         let train = &self.recipe.train;
         let batches = self.sft.next_batch(self.step, train);
         let loss_tokens: usize = batches.iter().flatten().flat_map(|g| &g.completions).map(Vec::len).sum();
-        let mut gradients = optim::Gradients::new(self.policy.vars());
+        let mut gradients: Option<Gradients> = None;
         let mut loss = 0.0;
         for groups in &batches {
             let logprobs = self.policy.logprobs(groups, 1.0)?;
             let batch_loss = sft::loss(&logprobs, loss_tokens)?;
             loss += f64::from(batch_loss.to_scalar::<f32>()?);
-            gradients.add(&batch_loss.backward()?)?;
+            let of_batch = Gradients::collect(self.policy.vars(), &mut batch_loss.backward()?)?;
+            match &mut gradients {
+                Some(sum) => sum.add(&of_batch)?,
+                None => gradients = Some(of_batch),
+            }
         }
         if !loss.is_finite() {
             bail!("the loss is {loss} at step {}: lower train.lr ({}) and start over", self.step + 1, train.lr);
         }
-        let lr = schedule::cosine(self.step, train);
-        let grad_norm = gradients.clip(train.max_grad_norm)?;
-        self.optimizer.step(&gradients, lr)?;
+        let warmup = (train.warmup * train.steps as f64).ceil() as u64;
+        let lr = optim::cosine(self.step, train.steps, warmup, train.lr, train.lr_floor * train.lr);
+        let gradients = gradients.context("a step has at least one micro-batch")?;
+        let grad_norm = self.optimizer.step(&gradients, lr, train.max_grad_norm)?;
         let tokens = batches.iter().flatten().map(|g| g.tokens()).sum();
         let values = [("loss", loss), ("grad_norm", grad_norm), ("learning_rate", lr)];
         Ok((values.map(|(name, value)| (name.to_owned(), value)).into(), tokens))
