@@ -7,6 +7,7 @@
 //! Verbs: `simulate`, `mine`, `train`, `serve`, `ab`, `watch`, `report`, `rewrite`, `doctor`.
 //! Nouns, high to low: `world`, `rewriter`, `judge`, `search`, `model`, `task`, `logs`, `journal`, `store`, `recipe`.
 
+pub mod doctor;
 pub mod journal;
 pub mod logs;
 pub mod recipe;

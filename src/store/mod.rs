@@ -3,6 +3,7 @@
 //! The schema is documented in `schema.sql`. WAL lets `watch` and `serve` read while a run writes.
 
 mod examples;
+mod health;
 mod logs;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use examples::{ExampleRow, Split};
+pub use health::{Health, health};
 pub use logs::{LogInfo, LogKind};
 
 /// Each entry takes the store from version `index` to `index + 1`.
