@@ -35,6 +35,7 @@ pub mod task;
 
 pub mod logs;
 
+pub mod doctor;
 pub mod journal;
 pub mod logs;
 pub mod recipe;

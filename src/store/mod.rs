@@ -3,6 +3,7 @@
 //! The schema is documented in `schema.sql`. WAL lets `watch` and `serve` read while a run writes.
 
 mod examples;
+mod health;
 mod logs;
 mod split;
 
@@ -13,8 +14,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use examples::{ExampleRow, Split};
-pub use logs::{LogInfo, LogKind, LogWriter};
-pub use split::person_split;
+pub use health::{Health, health};
+pub use logs::{LogInfo, LogKind};
 
 /// Each entry takes the store from version `index` to `index + 1`.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
