@@ -35,11 +35,8 @@ pub mod task;
 
 pub mod logs;
 
-pub mod doctor;
 pub mod journal;
-pub mod logs;
-pub mod recipe;
-pub mod search;
-pub mod simulate;
+
 pub mod store;
-pub mod world;
+
+pub mod recipe;

@@ -1,17 +1,18 @@
 //! The `core` binary: parse, run, print one error, exit code.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use core_rewriter::journal::{Table, say};
-use serde::Serialize;
-use core_rewriter::cli::{Cli, Command, Objective, Size};
+use core_rewriter::cli::{Cli, Command, Format, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
+use core_rewriter::journal::{Table, say};
 use core_rewriter::recipe::{Recipe, Usage};
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
 use core_rewriter::{ab, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
+use serde::Serialize;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,11 +48,16 @@ fn run(cli: Cli) -> Result<()> {
             };
             demo::run(workspace, &Recipe::load(preset)?, fresh, json)
         }
-        Command::Simulate { fresh } => show(&simulate::run(workspace, &recipe()?, fresh)?, simulate::Summary::table, json),
+        Command::Simulate { fresh } => {
+            show(&simulate::run(workspace, &recipe()?, fresh)?, simulate::Summary::table, json)
+        }
         Command::Mine { from, path, log } => {
             let recipe = recipe()?;
             let log = match (from, path) {
-                (Some(_), Some(path)) => mine::import_ubi(workspace, &recipe, &path, log.as_deref())?,
+                (Some(Format::Ubi), Some(path)) => {
+                    let name = log.unwrap_or_else(|| log_name(&path));
+                    mine::import_ubi(workspace, &recipe, &path, &name)?.log
+                }
                 _ => log.unwrap_or_else(|| recipe.name.clone()),
             };
             show(&mine::run(workspace, &recipe, &log)?, mine::Summary::table, json)
@@ -86,6 +92,12 @@ fn run(cli: Cli) -> Result<()> {
         Command::Logs => report::logs(workspace, json),
         Command::Doctor => doctor::run(workspace, json),
     }
+}
+
+/// A file's or folder's own name, without its ending.
+fn log_name(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    whole.file_stem().map_or_else(|| "log".into(), |stem| stem.to_string_lossy().into_owned())
 }
 
 /// A verb's result: a table for a person, the whole of it as JSON for a program.

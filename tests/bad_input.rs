@@ -63,7 +63,8 @@ fn a_checkpoint_with_a_missing_file_or_of_another_architecture_is_named() {
     let rewrite = |dir: &std::path::Path| fails(core(dir).args(["rewrite", "x", "--model", model.to_str().unwrap()]));
     let (code, said) = rewrite(dir.path());
     assert!(code == 1 && said.contains("config.json"), "{said}");
-    std::fs::write(model.join("config.json"), r#"{"model_type":"llama","architectures":["LlamaForCausalLM"]}"#).unwrap();
+    std::fs::write(model.join("config.json"), r#"{"model_type":"llama","architectures":["LlamaForCausalLM"]}"#)
+        .unwrap();
     let (code, said) = rewrite(dir.path());
     assert!(code == 1 && said.contains("llama") && said.contains("qwen3"), "{said}");
 }

@@ -38,7 +38,8 @@ impl Server {
 
     fn post(&self, path: &str, body: &str) -> (u16, Value) {
         let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n");
         let (status, text) = self.send(&format!("{head}Content-Length: {length}\r\n\r\n{body}"));
         (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
     }
@@ -107,5 +108,8 @@ fn serves(workspace: &Path) {
     assert_eq!(server.post("/v1/search", &huge).0, 413);
 
     let (status, metrics) = server.get("/metrics");
-    assert!(status == 200 && metrics.contains("core_requests_total{route=\"/v1/search\",status=\"200\"} 1"), "{metrics}");
+    assert!(
+        status == 200 && metrics.contains("core_requests_total{route=\"/v1/search\",status=\"200\"} 1"),
+        "{metrics}"
+    );
 }

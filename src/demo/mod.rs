@@ -70,15 +70,7 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
         .iter()
         .map(|treatment| ab::run(workspace, recipe, treatment))
         .collect::<Result<_>>()?;
-    let report = Report {
-        recipe: recipe.name.clone(),
-        seed: recipe.seed,
-        log,
-        mined,
-        trained,
-        held_out,
-        ab,
-    };
+    let report = Report { recipe: recipe.name.clone(), seed: recipe.seed, log, mined, trained, held_out, ab };
     let body = serde_json::to_value(&report)?;
     journal.emit(&Event::Report { title: "demo".into(), fingerprint, body })?;
     Ok(report)

@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{Report, run_name};
+use crate::evaluate;
 use crate::journal::say;
 use crate::judge::{Scores, cells};
 use crate::recipe::Recipe;
-use crate::evaluate;
 
 /// Below this a difference is called significant.
 const ALPHA: f64 = 0.05;
@@ -63,12 +63,10 @@ fn verdict(held_out: &evaluate::Report, model: &str) -> String {
         (true, false) => "The model is worse than no rewriting on held-out searches",
         (false, _) => "The model does not differ from no rewriting on held-out searches",
     };
-    let best = held_out
-        .scores
-        .iter()
-        .filter(|s| s.rewriter != model)
-        .max_by(|a, b| fused(a).total_cmp(&fused(b)))
-        .map(|s| format!("; the best rule is {} at {:.3} (exact match {:.1} %)", s.rewriter, fused(s), 100.0 * s.exact_match));
+    let best =
+        held_out.scores.iter().filter(|s| s.rewriter != model).max_by(|a, b| fused(a).total_cmp(&fused(b))).map(|s| {
+            format!("; the best rule is {} at {:.3} (exact match {:.1} %)", s.rewriter, fused(s), 100.0 * s.exact_match)
+        });
     format!(
         "{claim}: MRR@10 {:.3} → {:.3}, {:+.3} [{:+.3}, {:+.3}], p = {}, {} people. Its exact match is {:.1} %{}.",
         mrr.control,

@@ -22,14 +22,16 @@ pub fn signed(x: Option<f64>) -> Cell {
 #[must_use]
 pub fn relative(c: &Comparison) -> Cell {
     let relative = c.relative();
-    if relative.is_nan() { Cell::from(None::<f64>) } else { Cell::shown(relative, format!("{:+.2}%", 100.0 * relative)) }
+    if relative.is_nan() {
+        Cell::from(None::<f64>)
+    } else {
+        Cell::shown(relative, format!("{:+.2}%", 100.0 * relative))
+    }
 }
 /// A 95 % interval.
 #[must_use]
 pub fn interval(c: Option<&Comparison>) -> Cell {
-    c.map_or(Cell::from(None::<f64>), |c| {
-        Cell::shown(vec![c.low, c.high], format!("[{:+.4}, {:+.4}]", c.low, c.high))
-    })
+    c.map_or(Cell::from(None::<f64>), |c| Cell::shown(vec![c.low, c.high], format!("[{:+.4}, {:+.4}]", c.low, c.high)))
 }
 /// A p-value.
 #[must_use]

@@ -6,6 +6,7 @@
 
 mod rules;
 mod split;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::Path;

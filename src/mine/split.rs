@@ -65,7 +65,8 @@ mod tests {
     fn an_example_across_the_cut_belongs_to_neither_side() {
         // The cut is at 1750.
         let (train, held) = (recipe(0.0, 0.25), recipe(1.0, 0.25));
-        let (all_train, all_held) = (Splitter::new(&train, Some((1_000, 2_000))), Splitter::new(&held, Some((1_000, 2_000))));
+        let (all_train, all_held) =
+            (Splitter::new(&train, Some((1_000, 2_000))), Splitter::new(&held, Some((1_000, 2_000))));
         let side = person_split(&held, "u");
         assert_ne!(side, Split::Train);
         assert_eq!(all_train.side("u", 1_700, 1_750), Some(Split::Train));

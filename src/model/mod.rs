@@ -39,6 +39,14 @@ pub struct Group {
     pub completions: Vec<Vec<u32>>,
 }
 
+impl Group {
+    /// Tokens in it.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
 /// A decoder with its tokenizer.
 pub struct Policy {
     /// Shape of the decoder.

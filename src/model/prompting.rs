@@ -4,9 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Tokenizer;
 use crate::logs::Context;
-use crate::task::{
-    END_OF_TEXT, IM_END, Piece, Prompt, REJECT, SPECIAL_TOKENS, Target, Template, drop_oldest,
-};
+use crate::task::{END_OF_TEXT, IM_END, Piece, Prompt, REJECT, SPECIAL_TOKENS, Target, Template, drop_oldest};
 
 impl Tokenizer {
     /// The template this tokenizer can carry.

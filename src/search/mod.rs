@@ -11,6 +11,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 pub use index::Engine;
 
 /// Where a workspace keeps the index of a log's documents.
@@ -20,7 +22,7 @@ pub fn index_dir(workspace: &Path, log: &str) -> PathBuf {
 }
 
 /// One result.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hit {
     /// Document id.
     pub doc: String,
@@ -33,7 +35,7 @@ pub struct Hit {
 }
 
 /// The parts of a score.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Signals {
     /// BM25 of the person's own query, over title, tags and creator.
     pub bm25: f64,

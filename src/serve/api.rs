@@ -115,7 +115,8 @@ fn checked(body: Body, paths: &Paths) -> Result<Request, Refusal> {
         return Err((StatusCode::BAD_REQUEST, "query is empty".into()));
     }
     if request.query.len() > longest {
-        let text = format!("query has {} bytes, at most {longest} are taken (serve.max_query_bytes)", request.query.len());
+        let text =
+            format!("query has {} bytes, at most {longest} are taken (serve.max_query_bytes)", request.query.len());
         return Err((StatusCode::BAD_REQUEST, text));
     }
     Ok(request)

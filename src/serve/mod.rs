@@ -45,7 +45,11 @@ pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, host: IpAddr, port
 async fn serve(paths: Paths, address: SocketAddr, journal: &Journal) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
-            anyhow!("port {} is in use on {}: stop what listens there, or choose another with --port", address.port(), address.ip())
+            anyhow!(
+                "port {} is in use on {}: stop what listens there, or choose another with --port",
+                address.port(),
+                address.ip()
+            )
         }
         _ => anyhow!("cannot listen on {address}: {e}"),
     })?;

@@ -37,14 +37,21 @@ impl Paths {
     pub fn new(engine: Engine, rewriter: Rewriter, recipe: &Recipe) -> Self {
         let slots = Arc::new(Semaphore::new(recipe.serve.concurrency));
         let (search, serve) = (recipe.search.clone(), recipe.serve.clone());
-        Self { engine: Arc::new(engine), rewriter: Arc::new(rewriter), search, serve, slots, counters: Counters::default() }
+        Self {
+            engine: Arc::new(engine),
+            rewriter: Arc::new(rewriter),
+            search,
+            serve,
+            slots,
+            counters: Counters::default(),
+        }
     }
 
     pub fn rewriter_name(&self) -> &str {
         self.rewriter.name()
     }
 
-    pub fn documents(&self) -> u64 {
+    pub fn documents(&self) -> usize {
         self.engine.len()
     }
 

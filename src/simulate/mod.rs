@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Journal, Status};
+use crate::journal::{Journal, Status, Table};
 use crate::recipe::{Fingerprint, Recipe};
 use crate::search::{Engine, index_dir};
 use crate::store::{LogKind, Store};
@@ -40,6 +40,22 @@ pub struct Summary {
     pub reused: bool,
     /// How the people fared; none when the log was reused.
     pub figures: Option<Figures>,
+}
+
+impl Summary {
+    /// One row.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let mut table = Table::new("simulate", "", &["log", "sessions", "searches", "docs", "reused"]);
+        table.row([
+            self.log.as_str().into(),
+            self.sessions.into(),
+            self.searches.into(),
+            self.docs.into(),
+            self.reused.into(),
+        ]);
+        table
+    }
 }
 
 /// Simulates the weeks of a recipe into the log of its name and builds the index of its documents.

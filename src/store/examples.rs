@@ -5,8 +5,7 @@ use rusqlite::params;
 use serde::Serialize;
 
 use super::logs::json;
-use super::{LogInfo, Store, explain};
-use crate::logs::Context;
+use super::{Context, LogInfo, Store, explain};
 
 /// Which side of the time-and-person split an example lies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
+use super::{Click, Doc, Search, Session, Skipped, Watched};
 use super::{Store, explain};
-use crate::logs::{Click, Doc, Search, Session, Skipped, Watched};
 
 /// Where a log comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

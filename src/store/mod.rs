@@ -5,17 +5,20 @@
 mod examples;
 mod health;
 mod logs;
+mod records;
 mod split;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use examples::{ExampleRow, Split};
 pub use health::{Health, health};
-pub use logs::{LogInfo, LogKind};
+pub use logs::{LogInfo, LogKind, LogWriter};
+pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
+pub use split::person_split;
 
 /// Each entry takes the store from version `index` to `index + 1`.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];

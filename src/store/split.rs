@@ -37,7 +37,8 @@ mod tests {
         assert!((count(Split::Validation) - 0.1).abs() < 0.012, "{}", count(Split::Validation));
         assert!((count(Split::Test) - 0.1).abs() < 0.012, "{}", count(Split::Test));
         assert_eq!(person_split(&recipe, "u17"), sides[17]);
-        let nobody_held_out = Recipe { mine: crate::recipe::Mine { held_out_people: 0.0, ..recipe.mine.clone() }, ..recipe };
+        let nobody_held_out =
+            Recipe { mine: crate::recipe::Mine { held_out_people: 0.0, ..recipe.mine.clone() }, ..recipe };
         assert!((0..100).all(|i| person_split(&nobody_held_out, &format!("u{i}")) == Split::Train));
     }
 }

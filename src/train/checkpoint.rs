@@ -73,7 +73,8 @@ pub(super) fn existing(dir: &Path, wish: Existing, now: &Fingerprint) -> Result<
 
 /// Whether the newest checkpoint there was made by another recipe or from other data, or cannot be read.
 pub(super) fn outdated(dir: &Path, now: &Fingerprint) -> Result<bool> {
-    Ok(runs::latest(dir)?.is_some_and(|(newest, _)| read_state(&newest).map_or(true, |state| state.fingerprint != *now)))
+    Ok(runs::latest(dir)?
+        .is_some_and(|(newest, _)| read_state(&newest).map_or(true, |state| state.fingerprint != *now)))
 }
 
 /// The first key two fingerprints differ in.
@@ -117,7 +118,8 @@ pub(super) fn save(
     })?;
     let all = runs::steps(dir)?;
     for old in &all[..all.len().saturating_sub(keep)] {
-        std::fs::remove_dir_all(runs::step_dir(dir, *old)).with_context(|| format!("cannot delete the checkpoint of step {old}"))?;
+        std::fs::remove_dir_all(runs::step_dir(dir, *old))
+            .with_context(|| format!("cannot delete the checkpoint of step {old}"))?;
     }
     Ok(target)
 }

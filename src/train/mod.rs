@@ -242,13 +242,6 @@ impl Trainer<'_> {
     }
 
     fn save(&self) -> Result<PathBuf> {
-        checkpoint::save(
-            &self.dir,
-            self.step,
-            &self.policy,
-            &self.optimizer,
-            &self.fingerprint,
-            self.recipe.train.keep,
-        )
+        checkpoint::save(&self.dir, self.step, &self.policy, &self.optimizer, &self.fingerprint, self.recipe.train.keep)
     }
 }

@@ -105,6 +105,7 @@ impl RunView {
                 bounded(&mut self.samples, sample, SAMPLES);
             }
             Event::Checkpoint { step, path } => self.line(logged, format!("checkpoint of step {step}: {path}")),
+            Event::Report { title, .. } => self.line(logged, format!("report of {title} is in the store")),
             Event::Note { text } => self.line(logged, text.clone()),
         }
     }
