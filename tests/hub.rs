@@ -138,16 +138,25 @@ fn in_a_process_of_its_own() {
     }
 }
 
-/// A folder of the golden set with sharded weights, and one with a single file.
-fn folders() -> (PathBuf, PathBuf) {
-    let all: Vec<PathBuf> = golden::models().iter().map(|m| golden::path(&format!("models/{m}"))).collect();
-    let pick = |name: &str| all.iter().find(|dir| dir.join(name).exists()).expect("the set has both kinds").clone();
-    (pick("model.safetensors"), pick("model.safetensors.index.json"))
+/// The same model in one file and in shards.
+fn folders(tmp: &Path) -> (PathBuf, PathBuf) {
+    let policy = Policy::load(&golden::path(&format!("models/{}", golden::models()[0])), &Device::Cpu).unwrap();
+    let bytes: usize = policy.vars().iter().map(|(_, var)| 4 * var.elem_count()).sum();
+    let save = |name: &str, limit: Option<u64>| {
+        let dir = tmp.join(name);
+        std::fs::create_dir(&dir).unwrap();
+        policy.save(&dir, limit).unwrap();
+        dir
+    };
+    let (single, sharded) = (save("single", None), save("sharded", Some(bytes as u64 / 3)));
+    assert!(!sharded.join("model.safetensors").exists());
+    (single, sharded)
 }
 
 #[test]
 fn models_are_fetched_once_whole_and_without_pickles() {
-    let (single, sharded) = folders();
+    let tmp = tempfile::tempdir().unwrap();
+    let (single, sharded) = folders(tmp.path());
     let server = Server::start(vec![("a/single", Answer::Files(single)), ("a/sharded", Answer::Files(sharded))]);
     let home = tempfile::tempdir().unwrap();
     let endpoint = ("HF_ENDPOINT", server.endpoint.as_str());

@@ -8,6 +8,7 @@ mod chat;
 pub mod checkpoint;
 mod config;
 mod decode;
+mod engine;
 pub mod hub;
 mod sampling;
 mod tokenizer;
@@ -134,6 +135,28 @@ impl Policy {
     /// positions; a temperature that is not positive.
     pub fn logprobs(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
         ensure!(temperature > 0.0 && temperature.is_finite(), "temperature = {temperature} must be above 0");
+        self.check_groups(groups)?;
+        if self.device.is_cpu() {
+            return engine::logprobs(&self.config, &self.vars, groups, temperature);
+        }
+        self.logprobs_in_graph(groups, temperature)
+    }
+
+    fn check_groups(&self, groups: &[Group]) -> Result<()> {
+        for (g, group) in groups.iter().enumerate() {
+            ensure!(!group.prompt.is_empty(), "group {g} has an empty prompt: it needs at least one token");
+            for completion in &group.completions {
+                let ids = [group.prompt.as_slice(), completion].concat();
+                decode::check_ids(&self.config, &ids).with_context(|| format!("group {g}"))?;
+            }
+        }
+        let any = groups.iter().any(|g| g.completions.iter().any(|c| !c.is_empty()));
+        ensure!(any, "no group has a completion token: there is nothing to score");
+        Ok(())
+    }
+
+    /// [`Policy::logprobs`] from candle's own operations: for devices other than the CPU, and the engine's reference.
+    fn logprobs_in_graph(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
         let (logits, targets) = self.completion_logits(groups)?;
         let logits = if temperature == 1.0 { logits } else { (logits / temperature)? };
         let largest = logits.max_keepdim(D::Minus1)?.detach();
@@ -146,11 +169,9 @@ impl Policy {
     fn completion_logits(&self, groups: &[Group]) -> Result<(Tensor, Tensor)> {
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
         let mut places = Vec::new();
-        for (g, group) in groups.iter().enumerate() {
+        for group in groups {
             for completion in group.completions.iter().filter(|c| !c.is_empty()) {
                 let mut ids = [group.prompt.as_slice(), completion].concat();
-                ensure!(!group.prompt.is_empty(), "group {g} has an empty prompt");
-                decode::check_ids(&self.config, &ids).with_context(|| format!("group {g}"))?;
                 // The last token is predicted, but predicts nothing.
                 ids.pop();
                 places.push((rows.len(), group.prompt.len() - 1, completion.len()));
@@ -158,7 +179,6 @@ impl Policy {
                 rows.push(ids);
             }
         }
-        ensure!(!targets.is_empty(), "no group has a completion token: there is nothing to score");
         let batch = Batch::new(&rows, &self.device)?;
         let wanted: Vec<u32> = places
             .iter()
@@ -213,4 +233,94 @@ fn initial_deviation(config: &Config, name: &str) -> Option<f64> {
 fn normal(rng: &mut impl Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(family: Family, tied: bool) -> Policy {
+        let shape = crate::recipe::ModelShape {
+            vocab: 300,
+            hidden: 24,
+            layers: 3,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 10,
+            ffn: 28,
+        };
+        let tokenizer = Tokenizer::train(["a b"].iter(), 300, &["<|endoftext|>"]).unwrap();
+        let mut config = Config::scratch(&shape, 300);
+        (config.family, config.tied) = (family, tied);
+        let policy = Policy::from_scratch(config, tokenizer, 5, &Device::Cpu).unwrap();
+        // Larger weights than at the start, and biases that are not 0, so that a wrong gradient shows.
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        for (_, var) in policy.vars() {
+            let noise: Vec<f32> = (0..var.elem_count()).map(|_| normal(&mut rng) as f32 * 0.2).collect();
+            let noise = Tensor::from_vec(noise, var.dims(), &Device::Cpu).unwrap();
+            var.set(&(var.as_tensor() + noise).unwrap()).unwrap();
+        }
+        policy
+    }
+
+    fn groups() -> Vec<Group> {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut ids = |n: usize| (0..n).map(|_| rng.random_range(0..300u32)).collect::<Vec<_>>();
+        let mut group = |prompt: usize, lengths: &[usize]| Group {
+            prompt: ids(prompt),
+            completions: lengths.iter().map(|n| ids(*n)).collect(),
+        };
+        vec![group(1, &[1]), group(9, &[3, 0, 5, 1]), group(4, &[0]), group(17, &[2, 2]), group(2, &[12, 7, 1])]
+    }
+
+    /// Gradients of a sum with a different weight on every token.
+    fn gradients(policy: &Policy, logprobs: &Tensor) -> Vec<Tensor> {
+        let n = logprobs.elem_count();
+        let weights: Vec<f32> = (0..n).map(|i| (i as f32 * 0.7).sin()).collect();
+        let loss = (logprobs * Tensor::from_vec(weights, n, &Device::Cpu).unwrap()).unwrap().sum_all().unwrap();
+        let store = loss.backward().unwrap();
+        policy.vars().iter().map(|(_, var)| store.get(var).unwrap().clone()).collect()
+    }
+
+    fn distance(a: &Tensor, b: &Tensor) -> f64 {
+        let norm = |t: Tensor| f64::from(t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
+        norm((a - b).unwrap()) / norm(b.clone()).max(1e-12)
+    }
+
+    #[test]
+    fn the_engine_and_the_graph_agree_on_values_and_gradients() {
+        for (family, tied) in [(Family::Qwen3, true), (Family::Qwen3, false), (Family::Qwen2, true)] {
+            let (policy, groups) = (policy(family, tied), groups());
+            for temperature in [1.0, 0.6] {
+                let engine = policy.logprobs(&groups, temperature).unwrap();
+                let graph = policy.logprobs_in_graph(&groups, temperature).unwrap();
+                assert!(distance(&engine, &graph) < 1e-5);
+                let pairs = gradients(&policy, &engine).into_iter().zip(gradients(&policy, &graph));
+                for ((name, _), (ours, theirs)) in policy.vars().iter().zip(pairs) {
+                    assert!(distance(&ours, &theirs) < 1e-4, "{family:?} {name}: {}", distance(&ours, &theirs));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_backward_gives_the_same_and_another_loss_another_gradient() {
+        let (policy, groups) = (policy(Family::Qwen3, true), groups());
+        let logprobs = policy.logprobs(&groups, 1.0).unwrap();
+        let first = gradients(&policy, &logprobs);
+        let doubled = gradients(&policy, &(&logprobs * 2.0).unwrap());
+        for (a, b) in first.iter().zip(&doubled) {
+            assert!(distance(&(a * 2.0).unwrap(), b) < 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_model_and_another_seed_another() {
+        let (a, b) = (policy(Family::Qwen3, true), policy(Family::Qwen3, true));
+        let logits = |p: &Policy| p.logits(&[1, 2, 3]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(logits(&a), logits(&b));
+        let tokenizer = a.tokenizer.clone();
+        let other = Policy::from_scratch(a.config.clone(), tokenizer, 8, &Device::Cpu).unwrap();
+        assert_ne!(logits(&a), logits(&other));
+    }
 }
