@@ -224,7 +224,11 @@ fn sweep(parent: &Path, prefix: &str) -> Result<()> {
 fn flush(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(|e| explain(e, dir))? {
         let path = entry.map_err(|e| explain(e, dir))?.path();
-        File::open(&path).and_then(|f| f.sync_all()).map_err(|e| explain(e, &path))?;
+        if path.is_dir() {
+            flush(&path)?;
+        } else {
+            File::open(&path).and_then(|f| f.sync_all()).map_err(|e| explain(e, &path))?;
+        }
     }
     flush_folder(dir)
 }

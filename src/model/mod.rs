@@ -4,6 +4,7 @@
 //! decoder here is our own. [`Policy::logprobs`] is the differentiable face, [`Policy::generate`] the fast one
 //! without a graph; both read the same variables.
 
+mod cached;
 mod chat;
 pub mod checkpoint;
 mod config;
@@ -213,7 +214,17 @@ impl Policy {
     /// # Errors
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
-        decode::generate(&self.config, &self.plain, prompts, settings, seed)
+        if self.device.is_cpu() {
+            let decode = |rows: &mut [decode::Row]| engine::decode(&self.config, &self.vars, rows, settings);
+            return decode::generate(&self.config, prompts, settings, seed, decode);
+        }
+        self.generate_from_candle(prompts, settings, seed)
+    }
+
+    /// [`Policy::generate`] from candle's own operations: for devices other than the CPU, and the engine's reference.
+    fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+        let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, rows, settings);
+        decode::generate(&self.config, prompts, settings, seed, decode)
     }
 }
 
@@ -301,6 +312,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_engine_and_candle_decode_the_same() {
+        let settings = Decoding { repetition_penalty: 1.2, ..Decoding::sampled(12, 0.9, (0..40).collect()) };
+        for family in [Family::Qwen3, Family::Qwen2] {
+            let policy = policy(family, true);
+            let mut prompts: Vec<Vec<u32>> = groups().into_iter().map(|g| g.prompt).collect();
+            prompts.extend_from_within(1..3);
+            // More than one turn.
+            let prompts = vec![prompts; 12].concat();
+            let ours = policy.generate(&prompts, &settings, 3).unwrap();
+            let theirs = policy.generate_from_candle(&prompts, &settings, 3).unwrap();
+            assert!(ours.iter().any(|c| c.finished) && ours.iter().any(|c| !c.finished));
+            for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
+                assert_eq!(a.ids, b.ids, "{family:?} prompt {i}");
+                let far = a.logprobs.iter().zip(&b.logprobs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+                assert!(far < 1e-4, "{family:?} prompt {i}: {far}");
+            }
+            assert_ne!(ours[1].ids, ours[5].ids, "equal prompts have streams of their own");
+        }
+    }
+
+    #[test]
+    fn a_policy_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Policy>();
     }
 
     #[test]

@@ -100,7 +100,13 @@ fn sum_of_squares(grad: &Tensor) -> Result<f64> {
     // Chunks are summed in order, so that the sum does not depend on the number of threads.
     let parts: Vec<f64> = values(storage, layout)?
         .par_chunks(CHUNK)
-        .map(|part| part.iter().map(|x| f64::from(*x) * f64::from(*x)).sum())
+        .map(|part| {
+            let mut lanes = [0.0f64; 8];
+            for eight in part.chunks(8) {
+                lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += f64::from(*x) * f64::from(*x));
+            }
+            lanes.iter().sum()
+        })
         .collect();
     Ok(parts.iter().sum())
 }

@@ -44,28 +44,38 @@ pub struct Frame<'a> {
 /// What the forward pass of a layer keeps for its gradient.
 pub struct Kept {
     x: Vec<f32>,
-    normed: Vec<f32>,
-    r: Vec<f32>,
-    q: Heads,
-    k: Heads,
-    v: Vec<f32>,
+    pub projected: Projected,
     /// Attention weights, block by block, head by head.
     weights: Vec<f32>,
     mixed: Vec<f32>,
     rows: Option<Vec<usize>>,
+    ffn: FeedForward,
+}
+
+/// The input, normed, and what attention needs of it.
+pub struct Projected {
+    normed: Vec<f32>,
+    r: Vec<f32>,
+    pub q: Heads,
+    pub k: Heads,
+    pub v: Vec<f32>,
+}
+
+/// What the part after attention computes on its way.
+struct FeedForward {
     middle: Vec<f32>,
-    ffn_normed: Vec<f32>,
-    ffn_r: Vec<f32>,
+    normed: Vec<f32>,
+    r: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
     gated: Vec<f32>,
 }
 
 /// Queries or keys: as projected (kept only where a norm follows), with the norm's factors, and as used.
-struct Heads {
+pub struct Heads {
     raw: Vec<f32>,
     r: Vec<f32>,
-    turned: Vec<f32>,
+    pub turned: Vec<f32>,
 }
 
 impl Frame<'_> {
@@ -150,47 +160,64 @@ impl Frame<'_> {
 
     /// One layer: `[n, h]` in, `[m, h]` out; `rows` names the m tokens that go on, all when `None`.
     pub fn forward(&self, layer: &Places, x: Vec<f32>, rows: Option<Vec<usize>>) -> (Vec<f32>, Kept) {
-        let Config { hidden, heads, kv_heads, head_dim, ffn, .. } = *self.config;
-        let eps = self.config.norm_eps as f32;
-        let mut normed = vec![0.0; x.len()];
-        let r = norm(&mut normed, &x, self.params[layer.input_norm], eps);
-        let norms = layer.head_norms;
-        let q = self.heads(self.project(&normed, layer.q, heads * head_dim), heads, norms.map(|n| n.0));
-        let k = self.heads(self.project(&normed, layer.k, kv_heads * head_dim), kv_heads, norms.map(|n| n.1));
-        let v = self.project(&normed, layer.v, kv_heads * head_dim);
-        let (weights, mut mixed) = self.attend(&q.turned, &k.turned, &v);
-        let mut middle = match &rows {
+        let Config { hidden, heads, head_dim, .. } = *self.config;
+        let projected = self.projected(layer, &x);
+        let (weights, mut mixed) = self.attend(&projected.q.turned, &projected.k.turned, &projected.v);
+        let through = match &rows {
             Some(rows) => {
                 mixed = gather(&mixed, rows, heads * head_dim);
                 gather(&x, rows, hidden)
             }
             None => x.clone(),
         };
-        add(&mut middle, &self.linear(&mixed, layer.o, heads * head_dim, hidden));
-        let mut ffn_normed = vec![0.0; middle.len()];
-        let ffn_r = norm(&mut ffn_normed, &middle, self.params[layer.ffn_norm], eps);
-        let gate = self.linear(&ffn_normed, layer.gate, hidden, ffn);
-        let up = self.linear(&ffn_normed, layer.up, hidden, ffn);
+        let (out, ffn) = self.rest(layer, through, &mixed);
+        (out, Kept { x, projected, weights, mixed, rows, ffn })
+    }
+
+    /// What attention needs of a layer's input.
+    pub fn projected(&self, layer: &Places, x: &[f32]) -> Projected {
+        let Config { heads, kv_heads, head_dim, .. } = *self.config;
+        let mut normed = vec![0.0; x.len()];
+        let r = norm(&mut normed, x, self.params[layer.input_norm], self.config.norm_eps as f32);
+        let norms = layer.head_norms;
+        let q = self.heads(self.project(&normed, layer.q, heads * head_dim), heads, norms.map(|n| n.0));
+        let k = self.heads(self.project(&normed, layer.k, kv_heads * head_dim), kv_heads, norms.map(|n| n.1));
+        let v = self.project(&normed, layer.v, kv_heads * head_dim);
+        Projected { normed, r, q, k, v }
+    }
+
+    /// The part of a layer after attention: the residual stream and the mixed values in, the stream out.
+    pub fn after_attention(&self, layer: &Places, stream: Vec<f32>, mixed: &[f32]) -> Vec<f32> {
+        self.rest(layer, stream, mixed).0
+    }
+
+    fn rest(&self, layer: &Places, mut middle: Vec<f32>, mixed: &[f32]) -> (Vec<f32>, FeedForward) {
+        let Config { hidden, heads, head_dim, ffn, .. } = *self.config;
+        add(&mut middle, &self.linear(mixed, layer.o, heads * head_dim, hidden));
+        let mut normed = vec![0.0; middle.len()];
+        let r = norm(&mut normed, &middle, self.params[layer.ffn_norm], self.config.norm_eps as f32);
+        let gate = self.linear(&normed, layer.gate, hidden, ffn);
+        let up = self.linear(&normed, layer.up, hidden, ffn);
         let mut gated = vec![0.0; gate.len()];
         swiglu(&mut gated, &gate, &up);
         let mut out = middle.clone();
         add(&mut out, &self.linear(&gated, layer.down, ffn, hidden));
-        (out, Kept { x, normed, r, q, k, v, weights, mixed, rows, middle, ffn_normed, ffn_r, gate, up, gated })
+        (out, FeedForward { middle, normed, r, gate, up, gated })
     }
 
     /// The gradient of [`Frame::forward`]: that of the output in, that of the input out.
     pub fn back(&self, layer: &Places, kept: &Kept, dout: Vec<f32>, grads: &mut [Vec<f32>]) -> Vec<f32> {
         let Config { hidden, heads, kv_heads, head_dim, ffn, .. } = *self.config;
-        let mut dgate = vec![0.0; kept.gated.len()];
-        self.linear_back(&mut dgate, grads, &dout, &kept.gated, layer.down, ffn);
+        let mut dgate = vec![0.0; kept.ffn.gated.len()];
+        self.linear_back(&mut dgate, grads, &dout, &kept.ffn.gated, layer.down, ffn);
         let mut dup = vec![0.0; dgate.len()];
-        swiglu_back(&mut dgate, &mut dup, &kept.gate, &kept.up);
-        let mut dnormed = vec![0.0; kept.middle.len()];
-        self.linear_back(&mut dnormed, grads, &dgate, &kept.ffn_normed, layer.gate, hidden);
-        self.linear_back(&mut dnormed, grads, &dup, &kept.ffn_normed, layer.up, hidden);
+        swiglu_back(&mut dgate, &mut dup, &kept.ffn.gate, &kept.ffn.up);
+        let mut dnormed = vec![0.0; kept.ffn.middle.len()];
+        self.linear_back(&mut dnormed, grads, &dgate, &kept.ffn.normed, layer.gate, hidden);
+        self.linear_back(&mut dnormed, grads, &dup, &kept.ffn.normed, layer.up, hidden);
         let mut dmiddle = dout;
         let w = self.params[layer.ffn_norm];
-        norm_back(&mut dmiddle, &mut grads[layer.ffn_norm], &dnormed, &kept.middle, w, &kept.ffn_r);
+        norm_back(&mut dmiddle, &mut grads[layer.ffn_norm], &dnormed, &kept.ffn.middle, w, &kept.ffn.r);
         let mut dmixed = vec![0.0; kept.mixed.len()];
         self.linear_back(&mut dmixed, grads, &dmiddle, &kept.mixed, layer.o, heads * head_dim);
         let mut dx = dmiddle;
@@ -201,14 +228,14 @@ impl Frame<'_> {
         }
         let (dq, dk, dv) = self.attend_back(kept, &dmixed);
         let norms = layer.head_norms;
-        let dq = self.heads_back(dq, &kept.q, grads, heads, norms.map(|n| n.0));
-        let dk = self.heads_back(dk, &kept.k, grads, kv_heads, norms.map(|n| n.1));
+        let dq = self.heads_back(dq, &kept.projected.q, grads, heads, norms.map(|n| n.0));
+        let dk = self.heads_back(dk, &kept.projected.k, grads, kv_heads, norms.map(|n| n.1));
         let mut dnormed = vec![0.0; kept.x.len()];
-        self.project_back(&mut dnormed, grads, &dq, &kept.normed, layer.q);
-        self.project_back(&mut dnormed, grads, &dk, &kept.normed, layer.k);
-        self.project_back(&mut dnormed, grads, &dv, &kept.normed, layer.v);
+        self.project_back(&mut dnormed, grads, &dq, &kept.projected.normed, layer.q);
+        self.project_back(&mut dnormed, grads, &dk, &kept.projected.normed, layer.k);
+        self.project_back(&mut dnormed, grads, &dv, &kept.projected.normed, layer.v);
         let w = self.params[layer.input_norm];
-        norm_back(&mut dx, &mut grads[layer.input_norm], &dnormed, &kept.x, w, &kept.r);
+        norm_back(&mut dx, &mut grads[layer.input_norm], &dnormed, &kept.x, w, &kept.projected.r);
         dx
     }
 
@@ -249,7 +276,7 @@ impl Frame<'_> {
         let Config { heads, kv_heads, head_dim: d, .. } = *self.config;
         let (wide, narrow) = (heads * d, kv_heads * d);
         let scale = 1.0 / (d as f32).sqrt();
-        let (q, k) = (&kept.q.turned, &kept.k.turned);
+        let (q, k) = (&kept.projected.q.turned, &kept.projected.k.turned);
         let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
         let mut rest = kept.weights.as_slice();
         let mut buffer = vec![0.0; self.pack.blocks.iter().map(|b| b.rows * b.rows).max().unwrap_or(0)];
@@ -263,7 +290,7 @@ impl Frame<'_> {
                 let dmixed = Mat::strided(&dmixed[of_q..], n, d, wide);
                 product(&mut dv[of_k..], narrow, Mat::new(a, n).t(), dmixed, Into::Add, 1.0, self.threads);
                 let da = &mut buffer[..n * n];
-                let v = Mat::strided(&kept.v[of_k..], n, d, narrow);
+                let v = Mat::strided(&kept.projected.v[of_k..], n, d, narrow);
                 product(da, n, dmixed, v.t(), Into::Set, 1.0, self.threads);
                 for (da, a) in da.chunks_exact_mut(n).zip(a.chunks_exact(n)) {
                     let mean = dot(da, a);

@@ -6,6 +6,7 @@
 //!
 //! In candle's graph the result hangs on every parameter through [`Attach`], so `backward()` works as ever.
 
+mod decode;
 mod kernels;
 mod layer;
 mod pack;
@@ -23,6 +24,8 @@ use super::transformer::rotary;
 use kernels::{Into, Mat, add, exp, norm, norm_back, product};
 use layer::{Frame, Kept, Places, Projection, gather};
 use pack::{Pack, packs};
+
+pub(super) use decode::decode;
 
 /// Gradients of all threads together hold at most this many values (4 GB).
 const GRADIENT_VALUES: usize = 1 << 30;
@@ -44,6 +47,23 @@ pub(super) fn logprobs(config: &Config, vars: &[(String, Var)], groups: &[Group]
         out = out.apply_op2(vars[index].1.as_tensor(), attach)?;
     }
     Ok(out)
+}
+
+fn detached(vars: &[(String, Var)]) -> Vec<Tensor> {
+    vars.iter().map(|(_, var)| var.as_detached_tensor()).collect()
+}
+
+/// Calls `task` with the parameters as slices, which nobody can change meanwhile.
+fn with_params<T>(vars: &[Tensor], task: impl FnOnce(&[&[f32]]) -> Result<T>) -> Result<T> {
+    let guards: Vec<_> = vars.iter().map(Tensor::storage_and_layout).collect();
+    let mut params: Vec<&[f32]> = Vec::with_capacity(guards.len());
+    for (storage, layout) in &guards {
+        match (&**storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(storage), Some((from, to))) => params.push(&storage.as_slice::<f32>()?[from..to]),
+            _ => bail!("a parameter is not contiguous on the CPU"),
+        }
+    }
+    task(&params)
 }
 
 /// All that a forward pass leaves for its gradient.
@@ -109,13 +129,31 @@ struct PackKept {
     log_sums: Vec<f32>,
 }
 
+/// Where the parameters stand in their list; the embedding is the first.
+struct Map {
+    layers: Vec<Places>,
+    norm: usize,
+    head: usize,
+}
+
+impl Map {
+    fn new(config: &Config, vars: &[(String, Var)]) -> Result<Self> {
+        let at = |name: &str| vars.iter().position(|(n, _)| n == name);
+        let find = |name: &str| at(name).with_context(|| format!("parameter {name} is missing"));
+        let layers = (0..config.layers).map(|i| places(i, &at)).collect::<Option<_>>();
+        Ok(Self {
+            layers: layers.context("a layer's parameters are incomplete")?,
+            norm: find("model.norm.weight")?,
+            head: find(if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" })?,
+        })
+    }
+}
+
 /// A batch of packs and where to find the parameters.
 struct Work {
     config: Config,
     vars: Vec<Tensor>,
-    places: Vec<Places>,
-    norm: usize,
-    head: usize,
+    map: Map,
     packs: Vec<Pack>,
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -124,17 +162,12 @@ struct Work {
 
 impl Work {
     fn new(config: &Config, vars: &[(String, Var)], packs: Vec<Pack>, temperature: f64) -> Result<Self> {
-        let at = |name: &str| vars.iter().position(|(n, _)| n == name);
-        let find = |name: &str| at(name).with_context(|| format!("parameter {name} is missing"));
-        let places = (0..config.layers).map(|i| places(i, &at)).collect::<Option<_>>();
         let longest = packs.iter().flat_map(|p| &p.positions).max().map_or(0, |p| p + 1);
         let (cos, sin) = rotary(config, longest, &Device::Cpu)?;
         Ok(Self {
             config: config.clone(),
-            vars: vars.iter().map(|(_, var)| var.as_detached_tensor()).collect(),
-            places: places.context("a layer's parameters are incomplete")?,
-            norm: find("model.norm.weight")?,
-            head: find(if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" })?,
+            vars: detached(vars),
+            map: Map::new(config, vars)?,
             packs,
             cos: cos.flatten_all()?.to_vec1()?,
             sin: sin.flatten_all()?.to_vec1()?,
@@ -144,36 +177,29 @@ impl Work {
 
     /// Runs `task` on every pack, in parallel, with the parameters as slices.
     fn run<T: Send>(&self, task: impl Fn(&Self, &Frame, usize) -> T + Sync) -> Result<Vec<T>> {
-        let guards: Vec<_> = self.vars.iter().map(Tensor::storage_and_layout).collect();
-        let mut params: Vec<&[f32]> = Vec::with_capacity(guards.len());
-        for (storage, layout) in &guards {
-            match (&**storage, layout.contiguous_offsets()) {
-                (Storage::Cpu(storage), Some((from, to))) => params.push(&storage.as_slice::<f32>()?[from..to]),
-                _ => bail!("a parameter is not contiguous on the CPU"),
-            }
-        }
         let threads = if self.packs.len() > 1 { Parallelism::None } else { Parallelism::Rayon(0) };
-        let (config, cos, sin) = (&self.config, self.cos.as_slice(), self.sin.as_slice());
-        let params = params.as_slice();
-        let one = |(i, pack)| task(self, &Frame { config, pack, params, cos, sin, threads }, i);
-        Ok(self.packs.par_iter().enumerate().map(|(i, pack)| one((i, pack))).collect())
+        with_params(&self.vars, |params| {
+            let (config, cos, sin) = (&self.config, self.cos.as_slice(), self.sin.as_slice());
+            let one = |(i, pack)| task(self, &Frame { config, pack, params, cos, sin, threads }, i);
+            Ok(self.packs.par_iter().enumerate().map(one).collect())
+        })
     }
 
     fn forward(&self, frame: &Frame, _: usize) -> (Vec<f32>, PackKept) {
         let Config { hidden, vocab, .. } = self.config;
         let ids: Vec<usize> = frame.pack.ids.iter().map(|id| *id as usize).collect();
         let mut x = gather(frame.params[0], &ids, hidden);
-        let mut layers = Vec::with_capacity(self.places.len());
-        for (i, places) in self.places.iter().enumerate() {
-            let rows = (i + 1 == self.places.len()).then(|| frame.pack.needed.clone());
+        let mut layers = Vec::with_capacity(self.map.layers.len());
+        for (i, places) in self.map.layers.iter().enumerate() {
+            let rows = (i + 1 == self.map.layers.len()).then(|| frame.pack.needed.clone());
             let (out, kept) = frame.forward(places, x, rows);
             layers.push(kept);
             x = out;
         }
         let mut normed = vec![0.0; x.len()];
-        let r = norm(&mut normed, &x, frame.params[self.norm], self.config.norm_eps as f32);
+        let r = norm(&mut normed, &x, frame.params[self.map.norm], self.config.norm_eps as f32);
         let mut logits = vec![0.0; frame.pack.needed.len() * vocab];
-        let head = Mat::new(frame.params[self.head], hidden);
+        let head = Mat::new(frame.params[self.map.head], hidden);
         let scale = 1.0 / self.temperature;
         product(&mut logits, vocab, Mat::new(&normed, hidden), head.t(), Into::Set, scale, frame.threads);
         let log_sums: Vec<f32> = logits.chunks_exact(vocab).map(log_sum_exp).collect();
@@ -199,10 +225,10 @@ impl Work {
         }
         dlogits.iter_mut().for_each(|d| *d /= self.temperature);
         let mut dnormed = vec![0.0; kept.normed.len()];
-        frame.linear_back(&mut dnormed, &mut grads, &dlogits, &kept.normed, self.head, hidden);
+        frame.linear_back(&mut dnormed, &mut grads, &dlogits, &kept.normed, self.map.head, hidden);
         let mut dx = vec![0.0; kept.last.len()];
-        norm_back(&mut dx, &mut grads[self.norm], &dnormed, &kept.last, frame.params[self.norm], &kept.r);
-        for (places, layer) in self.places.iter().zip(&kept.layers).rev() {
+        norm_back(&mut dx, &mut grads[self.map.norm], &dnormed, &kept.last, frame.params[self.map.norm], &kept.r);
+        for (places, layer) in self.map.layers.iter().zip(&kept.layers).rev() {
             dx = frame.back(places, layer, dx, &mut grads);
         }
         for (id, dx) in frame.pack.ids.iter().zip(dx.chunks_exact(hidden)) {

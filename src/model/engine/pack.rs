@@ -69,6 +69,11 @@ impl Pack {
         Self { ids: vec![], positions: vec![], blocks: vec![], needed: vec![], picks: vec![] }
     }
 
+    /// Single tokens, each at a position of its own; they see what the caller lets them see.
+    pub fn of_tokens(ids: &[u32], positions: &[usize]) -> Self {
+        Self { ids: ids.to_vec(), positions: positions.to_vec(), ..Self::empty() }
+    }
+
     fn push(&mut self, group: &Group) {
         let (start, prompt) = (self.ids.len(), group.prompt.len());
         self.ids.extend_from_slice(&group.prompt);
