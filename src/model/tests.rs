@@ -106,3 +106,12 @@ fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let other = Policy::from_scratch(a.config.clone(), tokenizer, 8, &Device::Cpu).unwrap();
     assert_ne!(logits(&a), logits(&other));
 }
+
+#[test]
+fn a_tokenizer_larger_than_the_vocabulary_is_refused() {
+    let policy = policy(Family::Qwen3, true);
+    let mut config = policy.config.clone();
+    config.vocab = policy.tokenizer.size() - 1;
+    let error = Policy::from_scratch(config, policy.tokenizer.clone(), 1, &Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("do not belong together"), "{error}");
+}
