@@ -4,7 +4,8 @@
 mod golden;
 
 use candle_core::{D, Device, Tensor};
-use core_rewriter::model::{Decoding, Group, Message, Policy, distribution};
+use core_rewriter::model::{Decoding, Group, Policy, distribution};
+use core_rewriter::task::Message;
 use golden::{close, flat, ids, list, number, numbers};
 use serde_json::Value;
 

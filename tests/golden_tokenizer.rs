@@ -3,7 +3,8 @@
 #[path = "common/golden.rs"]
 mod golden;
 
-use core_rewriter::model::{Message, Tokenizer};
+use core_rewriter::model::Tokenizer;
+use core_rewriter::task::Message;
 use golden::{ids, list};
 
 fn load(model: &str) -> Tokenizer {
