@@ -9,6 +9,8 @@ use core_rewriter::cli::{Cli, Command, Format, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
 use core_rewriter::recipe::{Recipe, Usage};
+use core_rewriter::report::List;
+use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
 use core_rewriter::{ab, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
@@ -53,14 +55,12 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Mine { from, path, log } => {
             let recipe = recipe()?;
-            let log = match (from, path) {
-                (Some(Format::Ubi), Some(path)) => {
-                    let name = log.unwrap_or_else(|| log_name(&path));
-                    mine::import_ubi(workspace, &recipe, &path, &name)?.log
-                }
-                _ => log.unwrap_or_else(|| recipe.name.clone()),
+            let (source, name) = match (from, &path) {
+                (Some(Format::Ubi), Some(path)) => (mine::Source::Ubi(path), log_name(path)),
+                _ => (mine::Source::Store, recipe.name.clone()),
             };
-            show(&mine::run(workspace, &recipe, &log)?, mine::Summary::table, json)
+            let log = log.unwrap_or(name);
+            show(&mine::run(workspace, &recipe, &log, source)?, mine::Summary::table, json)
         }
         Command::Train { objective: Objective::Sft, name, log, init, resume, fresh } => {
             let recipe = recipe()?;
@@ -75,21 +75,20 @@ fn run(cli: Cli) -> Result<()> {
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
         Command::Eval { rewriters } => {
-            let names = if rewriters.is_empty() { evaluate::default_rewriters(workspace) } else { rewriters };
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let names: Vec<_> = rewriters.iter().map(String::as_str).collect();
             show(&evaluate::run(workspace, &recipe()?, &names)?, evaluate::Report::table, json)
         }
         Command::Ab { treatment } => {
             show(&ab::run(workspace, &recipe()?, &model(treatment)?)?, ab::Report::table, json)
         }
         Command::Rewrite { query, watched, searched, place, context, model: name } => {
-            let context = rewrite::context(context.as_deref(), &watched, &searched, place)?;
-            show(&rewrite::run(workspace, &recipe()?, &model(name)?, &context, &query)?, rewrite::Answer::table, json)
+            let question = Question { query, file: context, watched, searched, place };
+            show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
         Command::Watch => watch::run(workspace),
-        Command::Runs => report::runs(workspace, json),
-        Command::Logs => report::logs(workspace, json),
+        Command::Runs => report::run(workspace, List::Runs, json),
+        Command::Logs => report::run(workspace, List::Logs, json),
         Command::Doctor => doctor::run(workspace, json),
     }
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use core_rewriter::journal::Reader;
 use core_rewriter::logs::{Click, LogFile, Search, Session, Watched, ubi};
-use core_rewriter::mine;
+use core_rewriter::mine::{self, Source};
 use core_rewriter::recipe::Recipe;
-use core_rewriter::store::{LogKind, Split, Store};
+use core_rewriter::store::{ExampleRow, LogKind, Split, Store};
 use rand::{Rng, SeedableRng};
 
 fn at(path: &str) -> PathBuf {
@@ -227,28 +227,39 @@ fn no_bytes_stop_the_reader() {
 fn importing_and_mining_the_real_slice_gives_one_set_of_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = Recipe::default();
-    let imported = mine::import_ubi(dir.path(), &recipe, &at("datasets/ubi-sample/chorus.ndjson"), "chorus").unwrap();
-    let summary = mine::run(dir.path(), &recipe, "chorus").unwrap();
-    assert_eq!((imported.rows_read, imported.rows_skipped), (537, 231));
+    let path = at("datasets/ubi-sample/chorus.ndjson");
+    let import = || mine::run(dir.path(), &recipe, "chorus", Source::Ubi(&path)).unwrap();
+    let summary = import();
     assert_eq!((summary.rows_read, summary.rows_skipped), (537, 231));
-    assert_eq!(summary.skipped_by_reason, imported.skipped_by_reason);
-    assert_eq!((summary.queries, summary.sessions), (imported.queries, imported.sessions));
+    assert_eq!((summary.queries, summary.sessions), (35, 22));
+    let skipped: BTreeMap<_, _> = summary.skipped_by_reason.iter().map(|(why, n)| (why.as_str(), *n)).collect();
+    assert_eq!(skipped, reasons(&read("datasets/ubi-sample/chorus.ndjson")));
     adds_up(&summary);
     // A few sittings in a demo shop leave nothing on either side, and the summary says so.
     assert_eq!(summary.held_out, 0);
     assert!(summary.note.contains("Nothing is held out"), "{}", summary.note);
     let runs = Reader::open(dir.path()).unwrap().runs().unwrap();
-    assert!(runs.len() == 2 && runs.iter().all(|r| r.verb == "mine" && r.status == "done"));
-    // Again, over the first import: the same, and not twice.
-    mine::import_ubi(dir.path(), &recipe, &at("datasets/ubi-sample/chorus.ndjson"), "chorus").unwrap();
-    assert_eq!(mine::run(dir.path(), &recipe, "chorus").unwrap(), summary);
+    assert!(runs.len() == 1 && runs.iter().all(|r| r.verb == "mine" && r.status == "done"));
+    // Again, over the first import and without it: the same, and not twice.
+    assert_eq!(import(), summary);
+    assert_eq!(mine::run(dir.path(), &recipe, "chorus", Source::Store).unwrap(), summary);
+}
+
+#[test]
+fn a_simulated_log_is_not_overwritten_by_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    world(dir.path(), 3, 2);
+    let path = at("datasets/ubi-sample");
+    let error = mine::run(dir.path(), &Recipe::default(), "w", Source::Ubi(&path)).unwrap_err().to_string();
+    assert!(error.contains("--log"), "{error}");
+    assert_eq!(Store::open(dir.path()).unwrap().log("w").unwrap().kind, "world");
 }
 
 #[test]
 fn a_log_that_is_not_there_fails_with_the_names_of_those_that_are() {
     let dir = tempfile::tempdir().unwrap();
     world(dir.path(), 3, 2);
-    let error = mine::run(dir.path(), &Recipe::default(), "wrold").unwrap_err().to_string();
+    let error = mine::run(dir.path(), &Recipe::default(), "wrold", Source::Store).unwrap_err().to_string();
     assert!(error.contains("wrold") && error.contains("holds w"), "{error}");
     assert_eq!(Reader::open(dir.path()).unwrap().runs().unwrap()[0].status, "failed");
 }
@@ -302,25 +313,31 @@ fn nobody_and_no_day_that_is_held_out_is_in_training() {
     world(dir.path(), people, days);
     let mut recipe = Recipe::default();
     recipe.mine.rejects_per_rewrite = 0.5;
-    let summary = mine::run(dir.path(), &recipe, "w").unwrap();
+    let summary = mine::run(dir.path(), &recipe, "w", Source::Store).unwrap();
     adds_up(&summary);
     let store = Store::open(dir.path()).unwrap();
     let log = store.log("w").unwrap();
-    let (train, held_out) =
-        (store.examples(&log, Split::Train).unwrap(), store.examples(&log, Split::HeldOut).unwrap());
-    assert_eq!((train.len(), held_out.len()), (summary.train, summary.held_out));
-    assert!(!train.is_empty() && !held_out.is_empty());
+    let held_out = || -> Vec<ExampleRow> {
+        let sides = [Split::Validation, Split::Test].map(|side| store.examples(&log, side).unwrap());
+        assert!(sides.iter().all(|side| !side.is_empty()));
+        sides.concat()
+    };
+    let train = store.examples(&log, Split::Train).unwrap();
+    let sides = [Split::Train, Split::Validation, Split::Test].map(|side| store.examples(&log, side).unwrap());
+    let held = held_out();
+    assert_eq!((train.len(), held.len()), (summary.train, summary.held_out));
+    assert!(!train.is_empty());
     let trained: HashSet<_> = train.iter().map(|e| &e.user).collect();
-    let tested: HashSet<_> = held_out.iter().map(|e| &e.user).collect();
+    let tested: HashSet<_> = held.iter().map(|e| &e.user).collect();
     assert!(trained.is_disjoint(&tested));
     assert!((4..=20).contains(&tested.len()), "a share of 0.2 of 60 people is about 12, not {}", tested.len());
     let last_trained = train.iter().map(|e| e.time_ms).max().unwrap();
-    let first_tested = held_out.iter().map(|e| e.time_ms).min().unwrap();
+    let first_tested = held.iter().map(|e| e.time_ms).min().unwrap();
     assert!(last_trained < first_tested);
     // The span ends half a day into the tenth day; its last quarter starts in the eighth.
     assert_eq!((last_trained / DAY_MS, first_tested / DAY_MS), (7, 7));
     // Rejects are capped on each side; the rest was drawn out and counted.
-    for side in [&train, &held_out] {
+    for side in &sides {
         let rewrites = side.iter().filter(|e| e.target.is_some()).count();
         assert_eq!(side.len() - rewrites, (rewrites as f64 * 0.5).round() as usize);
     }
@@ -330,10 +347,10 @@ fn nobody_and_no_day_that_is_held_out_is_in_training() {
     assert_eq!(example.context.watched[0].title, "Big cats of Brazil");
     assert!(example.context.queries.is_empty());
     // The same recipe draws the same; another seed holds out others.
-    let again = mine::run(dir.path(), &recipe, "w").unwrap();
+    let again = mine::run(dir.path(), &recipe, "w", Source::Store).unwrap();
     assert_eq!((again, store.examples(&log, Split::Train).unwrap()), (summary, train));
     recipe.seed += 1;
-    mine::run(dir.path(), &recipe, "w").unwrap();
-    let others: HashSet<_> = store.examples(&log, Split::HeldOut).unwrap().into_iter().map(|e| e.user).collect();
+    mine::run(dir.path(), &recipe, "w", Source::Store).unwrap();
+    let others: HashSet<_> = held_out().into_iter().map(|e| e.user).collect();
     assert_ne!(others, tested.into_iter().cloned().collect());
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Journal, Status, stop};
+use crate::journal::{Event, Journal, stop};
 use crate::judge::{Comparison, compare};
 use crate::logs::Context;
 use crate::recipe::Recipe;
@@ -57,14 +57,9 @@ pub struct Report {
 /// # Errors
 /// No index or log yet; a model that fails; `Stopped` after Ctrl-C.
 pub fn run(workspace: &Path, recipe: &Recipe, treatment: &str) -> Result<Report> {
-    let journal = Journal::start(workspace, "ab", treatment, &recipe.to_toml())?;
-    let result = experiment(workspace, recipe, treatment, &journal);
-    journal.finish(match &result {
-        Ok(_) => Status::Done,
-        Err(e) if e.is::<stop::Stopped>() => Status::Stopped,
-        Err(_) => Status::Failed,
-    })?;
-    result
+    Journal::record(workspace, "ab", treatment, &recipe.to_toml(), |journal| {
+        experiment(workspace, recipe, treatment, journal)
+    })
 }
 
 fn experiment(workspace: &Path, recipe: &Recipe, treatment: &str, journal: &Journal) -> Result<Report> {

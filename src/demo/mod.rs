@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Journal, Reader, Status, stop};
+use crate::journal::{Event, Journal, Reader};
 use crate::recipe::Recipe;
 use crate::train::{Existing, Options};
 use crate::{ab, evaluate, mine, simulate, train};
@@ -39,14 +39,10 @@ pub struct Report {
 /// # Errors
 /// Those of the steps; `Stopped` after Ctrl-C, with everything done so far kept.
 pub fn run(workspace: &Path, recipe: &Recipe, fresh: bool, json: bool) -> Result<()> {
-    let journal = Journal::start(workspace, "demo", &recipe.name, &recipe.to_toml())?;
-    let result = steps(workspace, recipe, fresh, &journal);
-    journal.finish(match &result {
-        Ok(_) => Status::Done,
-        Err(e) if e.is::<stop::Stopped>() => Status::Stopped,
-        Err(_) => Status::Failed,
+    let report = Journal::record(workspace, "demo", &recipe.name, &recipe.to_toml(), |journal| {
+        steps(workspace, recipe, fresh, journal)
     })?;
-    report::print(workspace, recipe, &result?, json)
+    report::print(workspace, recipe, &report, json)
 }
 
 /// Name of the demo's training run.
@@ -62,9 +58,12 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
         return Ok(serde_json::from_value(body)?);
     }
     let log = simulate::run(workspace, recipe, fresh)?;
-    let mined = mine::run(workspace, recipe, &recipe.name)?;
-    let trained = train_model(workspace, recipe, fresh)?;
+    let mined = mine::run(workspace, recipe, &recipe.name, mine::Source::Store)?;
     let name = run_name(recipe);
+    // A checkpoint of an older recipe or log is the demo's own, so the demo may replace it.
+    let existing = if fresh { Existing::Replace } else { Existing::Renew };
+    let options = Options { name: &name, log: &recipe.name, init: None, existing };
+    let trained = train::run(workspace, recipe, &options)?;
     let held_out = evaluate::run(workspace, recipe, &["never", "frequent-gain", "copy-rule", &name])?;
     let ab = ["frequent-gain", "copy-rule", &name]
         .iter()
@@ -74,18 +73,4 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
     let body = serde_json::to_value(&report)?;
     journal.emit(&Event::Report { title: "demo".into(), fingerprint, body })?;
     Ok(report)
-}
-
-fn train_model(workspace: &Path, recipe: &Recipe, fresh: bool) -> Result<train::Summary> {
-    let name = run_name(recipe);
-    let options = |existing| Options { name: &name, log: &recipe.name, init: None, existing };
-    if fresh {
-        return train::run(workspace, recipe, &options(Existing::Replace));
-    }
-    // A checkpoint of an older recipe or log is the demo's own, so the demo may replace it.
-    if train::outdated(workspace, recipe, &options(Existing::Resume))? {
-        eprintln!("  the recipe or the log has changed: training starts over");
-        return train::run(workspace, recipe, &options(Existing::Replace));
-    }
-    train::run(workspace, recipe, &options(Existing::Resume))
 }

@@ -126,8 +126,7 @@ mod tests {
         assert!(verdict().is_ok());
         drop(crate::store::Store::open(dir.path()).unwrap());
         assert!(verdict().is_ok());
-        let raw = rusqlite::Connection::open(dir.path().join(crate::store::FILE_NAME)).unwrap();
-        raw.pragma_update(None, "user_version", 99).unwrap();
+        crate::store::pretend_newer(dir.path());
         assert_eq!(verdict().unwrap_err().to_string(), "broken: store; see the remedy above");
     }
 }

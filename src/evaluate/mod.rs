@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Journal, Status, stop};
+use crate::journal::{Event, Journal, stop};
 use crate::judge::{Answer, Scores, score};
 use crate::recipe::Recipe;
 use crate::rewriter::{RULES, Rewriter, newest_run};
@@ -50,25 +50,20 @@ pub struct Sample {
     pub output: String,
 }
 
-/// Scores rewriters, by the names that [`Rewriter::open`] takes, on a log's held-out searches.
+/// Scores rewriters, by the names that [`Rewriter::open`] takes, on a log's held-out searches; without names, the rules
+/// and the newest run where there is one.
 ///
 /// # Errors
 /// Nothing held out; no index; a rewriter that does not open; `Stopped` after Ctrl-C.
 pub fn run(workspace: &Path, recipe: &Recipe, rewriters: &[&str]) -> Result<Report> {
-    let journal = Journal::start(workspace, "eval", &recipe.name, &recipe.to_toml())?;
-    let result = evaluate(workspace, recipe, rewriters, &journal);
-    journal.finish(match &result {
-        Ok(_) => Status::Done,
-        Err(e) if e.is::<stop::Stopped>() => Status::Stopped,
-        Err(_) => Status::Failed,
-    })?;
-    result
-}
-
-/// The rules, and the newest run where there is one.
-#[must_use]
-pub fn default_rewriters(workspace: &Path) -> Vec<String> {
-    RULES.iter().map(|&rule| rule.to_owned()).chain(newest_run(workspace).ok()).collect()
+    Journal::record(workspace, "eval", &recipe.name, &recipe.to_toml(), |journal| {
+        if rewriters.is_empty() {
+            let model = newest_run(workspace).ok();
+            let names: Vec<&str> = RULES.into_iter().chain(model.as_deref()).collect();
+            return evaluate(workspace, recipe, &names, journal);
+        }
+        evaluate(workspace, recipe, rewriters, journal)
+    })
 }
 
 fn evaluate(workspace: &Path, recipe: &Recipe, rewriters: &[&str], journal: &Journal) -> Result<Report> {

@@ -121,6 +121,30 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// Does `work` as one run, and marks how it ended: done, failed, or stopped by Ctrl-C.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] and of `work`.
+    pub fn record<T>(
+        workspace: &Path,
+        verb: &str,
+        name: &str,
+        recipe_toml: &str,
+        work: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let journal = Self::start(workspace, verb, name, recipe_toml)?;
+        let result = work(&journal);
+        let ended = journal.finish(match &result {
+            Ok(_) => Status::Done,
+            Err(error) if error.is::<stop::Stopped>() => Status::Stopped,
+            Err(_) => Status::Failed,
+        });
+        // What went wrong first is what a person should read.
+        let value = result?;
+        ended?;
+        Ok(value)
+    }
+
     /// Starts a run in a workspace's store.
     ///
     /// # Errors
@@ -148,7 +172,11 @@ impl Journal {
     /// # Errors
     /// A full disk; a store that another program keeps locked.
     pub fn emit(&self, event: &Event) -> Result<()> {
-        let body = serde_json::to_string(event)?;
+        self.append(&serde_json::to_string(event)?)
+    }
+
+    /// Appends a body as it stands: tests write what no event looks like.
+    pub(crate) fn append(&self, body: &str) -> Result<()> {
         let store = self.inner.lock().expect("no holder of the journal panics");
         store
             .conn
@@ -170,7 +198,7 @@ impl Journal {
     /// Starts a progress line on the terminal and in the journal.
     #[must_use]
     pub fn progress(&self, stage: &str, total: u64) -> Progress {
-        Progress::new(self.clone(), stage, total)
+        Progress::new(Some(self.clone()), stage, total)
     }
 
     /// Marks the run as ended.

@@ -15,7 +15,8 @@ const EVENT_EVERY_MS: u64 = 500;
 
 /// A step under way; safe to share between threads. Dropping it leaves the line where it is.
 pub struct Progress {
-    journal: Journal,
+    /// None where the journal must be left alone.
+    journal: Option<Journal>,
     stage: String,
     total: u64,
     bar: Option<ProgressBar>,
@@ -26,7 +27,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(journal: Journal, stage: &str, total: u64) -> Self {
+    /// A step that only the terminal hears of: for work inside a transaction, which holds the journal's file.
+    #[must_use]
+    pub fn on_screen(stage: &str, total: u64) -> Self {
+        Self::new(None, stage, total)
+    }
+
+    pub(super) fn new(journal: Option<Journal>, stage: &str, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
             let template = "  {prefix:<10} {bar:28} {human_pos}/{human_len} {elapsed} left {eta} {msg}";
@@ -79,8 +86,10 @@ impl Progress {
     }
 
     fn emit(&self, done: u64) {
-        // A progress line that cannot be written must not stop the work it tells of.
-        let _ = self.journal.emit(&Event::Progress { stage: self.stage.clone(), done, total: self.total });
+        if let Some(journal) = &self.journal {
+            // A progress line that cannot be written must not stop the work it tells of.
+            let _ = journal.emit(&Event::Progress { stage: self.stage.clone(), done, total: self.total });
+        }
     }
 
     /// Whether `every_ms` have passed since this was last true; at most one thread hears yes.

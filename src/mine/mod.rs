@@ -11,10 +11,10 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Journal, Status};
+use crate::journal::{Journal, stop};
 use crate::logs::ubi;
 use crate::recipe::Recipe;
 use crate::store::{ExampleRow, LogInfo, LogKind, Split, Store};
@@ -57,72 +57,28 @@ pub struct Summary {
     pub note: String,
 }
 
-/// What came of reading a file.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Imported {
-    /// Name of the log.
-    pub log: String,
-    /// Rows read, skipped ones included.
-    pub rows_read: usize,
-    /// Rows not used.
-    pub rows_skipped: usize,
-    /// The same by reason.
-    pub skipped_by_reason: BTreeMap<String, usize>,
-    /// Sessions.
-    pub sessions: usize,
-    /// Searches.
-    pub queries: usize,
-    /// Documents with a title.
-    pub docs: usize,
+/// Where the log to mine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// In the store already.
+    Store,
+    /// In a User Behavior Insights file or folder: it is read into the store first, replacing the log of that name.
+    Ubi(&'a Path),
 }
 
-/// Reads a User Behavior Insights file or folder into the store under `log_name`, replacing the log of that name.
-///
-/// # Errors
-/// A file that cannot be read, or a store that cannot be written; the earlier log of that name is then still there.
-pub fn import_ubi(workspace: &Path, recipe: &Recipe, file: &Path, log_name: &str) -> Result<Imported> {
-    with_journal(workspace, recipe, log_name, |journal| {
-        let progress = journal.progress("read bytes", ubi::size(file));
-        let read = ubi::read(file, &recipe.mine, &|bytes| progress.inc(bytes))?;
-        progress.finish(&format!("{} rows", read.rows_read));
-        let mut store = Store::open(workspace)?;
-        // Nothing goes to the journal in here: it writes the same file, which this transaction holds.
-        store.write_log(log_name, LogKind::Ubi, &file.display().to_string(), |w| {
-            read.sessions.iter().try_for_each(|s| w.session(s))?;
-            read.docs.iter().try_for_each(|d| w.doc(d))?;
-            w.skipped(read.rows_read, &read.skipped)
-        })?;
-        let log = store.log(log_name)?;
-        let imported = Imported {
-            log: log.name.clone(),
-            rows_read: log.rows_read,
-            rows_skipped: read.skipped.len(),
-            skipped_by_reason: store.skipped_by_reason(&log)?,
-            sessions: log.sessions,
-            queries: log.searches,
-            docs: log.docs,
-        };
-        journal.note(format!(
-            "{}: {} rows read, {} skipped; {} sessions, {} queries",
-            file.display(),
-            imported.rows_read,
-            imported.rows_skipped,
-            imported.sessions,
-            imported.queries
-        ))?;
-        Ok(imported)
-    })
-}
-
-/// Mines a log of the store, replacing what was mined from it before.
+/// Mines a log, replacing what was mined from it before.
 ///
 /// Goes through the log session by session; only examples are held.
 ///
 /// # Errors
-/// No log of that name; a store that cannot be read or written.
-pub fn run(workspace: &Path, recipe: &Recipe, log: &str) -> Result<Summary> {
-    with_journal(workspace, recipe, log, |journal| {
+/// No log of that name; a file that cannot be read (the earlier log of that name is then still there); a store that
+/// cannot be read or written; `Stopped` after Ctrl-C.
+pub fn run(workspace: &Path, recipe: &Recipe, log: &str, from: Source) -> Result<Summary> {
+    Journal::record(workspace, "mine", log, &recipe.to_toml(), |journal| {
         let mut store = Store::open(workspace)?;
+        if let Source::Ubi(file) = from {
+            import_ubi(&mut store, recipe, file, log, journal)?;
+        }
         let log = store.log(log)?;
         let (mut summary, examples) = mine(&store, &log, recipe, journal)?;
         store.replace_examples(&log, &examples)?;
@@ -141,18 +97,22 @@ pub fn run(workspace: &Path, recipe: &Recipe, log: &str) -> Result<Summary> {
     })
 }
 
-fn with_journal<T>(
-    workspace: &Path,
-    recipe: &Recipe,
-    name: &str,
-    work: impl FnOnce(&Journal) -> Result<T>,
-) -> Result<T> {
-    let journal = Journal::start(workspace, "mine", name, &recipe.to_toml())?;
-    let result = work(&journal);
-    let ended = journal.finish(if result.is_ok() { Status::Done } else { Status::Failed });
-    let value = result?;
-    ended?;
-    Ok(value)
+fn import_ubi(store: &mut Store, recipe: &Recipe, file: &Path, log: &str, journal: &Journal) -> Result<()> {
+    if let Some(other) = store.find_log(log)?.filter(|earlier| earlier.kind != LogKind::Ubi.as_str()) {
+        bail!("the log {log:?} was made from {}: give this one another name with --log", other.origin);
+    }
+    let progress = journal.progress("read bytes", ubi::size(file));
+    let read = ubi::read(file, &recipe.mine, &|bytes| progress.inc(bytes))?;
+    progress.finish(&format!("{} rows, {} skipped", read.rows_read, read.skipped.len()));
+    stop::check("the file was not taken in; run the same command again")?;
+    let origin = file.display().to_string();
+    // Nothing goes to the journal in here: it writes the same file, which this transaction holds.
+    store.write_log(log, LogKind::Ubi, &origin, |w| {
+        read.sessions.iter().try_for_each(|s| w.session(s))?;
+        read.docs.iter().try_for_each(|d| w.doc(d))?;
+        w.skipped(read.rows_read, &read.skipped)
+    })?;
+    journal.note(format!("{origin}: {} rows read, {} skipped", read.rows_read, read.skipped.len()))
 }
 
 fn mine(store: &Store, log: &LogInfo, recipe: &Recipe, journal: &Journal) -> Result<(Summary, Vec<ExampleRow>)> {
@@ -163,6 +123,7 @@ fn mine(store: &Store, log: &LogInfo, recipe: &Recipe, journal: &Journal) -> Res
     let mut examples = Vec::new();
     let progress = journal.progress("mine", log.sessions as u64);
     store.for_each_session(log, |session| {
+        stop::check("what was mined before is still there; run the same command again")?;
         sessions += 1;
         queries += session.searches.len();
         for index in 0..session.searches.len() {

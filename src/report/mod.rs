@@ -7,22 +7,25 @@ use anyhow::Result;
 use crate::journal::{self, Cell, Reader, RunInfo, Table, now_ms, words};
 use crate::store::{LogInfo, Store};
 
-/// Prints the runs of a workspace, newest first.
-///
-/// # Errors
-/// No store there; a standard output that cannot be written.
-pub fn runs(workspace: &Path, json: bool) -> Result<()> {
-    let runs = Reader::open(workspace)?.runs()?;
-    journal::print(&runs_table(&runs, now_ms()), json)
+/// What to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// Runs, newest first.
+    Runs,
+    /// Logs, by name.
+    Logs,
 }
 
-/// Prints the logs of a workspace, by name.
+/// Prints what a workspace holds.
 ///
 /// # Errors
 /// No store there; a standard output that cannot be written.
-pub fn logs(workspace: &Path, json: bool) -> Result<()> {
-    let logs = Store::open_existing(workspace)?.logs()?;
-    journal::print(&logs_table(&logs), json)
+pub fn run(workspace: &Path, list: List, json: bool) -> Result<()> {
+    let table = match list {
+        List::Runs => runs_table(&Reader::open(workspace)?.runs()?, now_ms()),
+        List::Logs => logs_table(&Store::open_existing(workspace)?.logs()?),
+    };
+    journal::print(&table, json)
 }
 
 fn runs_table(runs: &[RunInfo], now_ms: i64) -> Table {
@@ -66,7 +69,7 @@ fn logs_table(logs: &[LogInfo]) -> Table {
 mod tests {
     use super::*;
 
-    fn run(id: i64, status: &str, finished_ms: Option<i64>) -> RunInfo {
+    fn info(id: i64, status: &str, finished_ms: Option<i64>) -> RunInfo {
         let started_ms = 1_709_251_140_000;
         RunInfo {
             id,
@@ -81,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_run_shows_its_own_time_or_the_time_so_far_and_a_lost_one_neither() {
-        let runs = [run(3, "running", None), run(2, "lost", None), run(1, "done", Some(1_709_251_202_500))];
+        let runs = [info(3, "running", None), info(2, "lost", None), info(1, "done", Some(1_709_251_202_500))];
         let text = runs_table(&runs, 1_709_251_150_000).to_text();
         let wanted = "  run  verb   name  status   started utc       duration s  events
     3  train  t     running  2024-02-29 23:59        10 s       3
@@ -96,7 +99,7 @@ mod tests {
     #[test]
     fn a_workspace_without_a_store_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        let error = runs(dir.path(), false).unwrap_err().to_string();
+        let error = super::run(dir.path(), List::Runs, false).unwrap_err().to_string();
         assert!(error.contains("no store at") && error.contains("core demo"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! `core rewrite`: one rewrite from the terminal, through the same path that is measured and served.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::journal::Table;
 use crate::logs::{Context, Seen};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Usage};
 use crate::rewriter::{Reason, Rewriter};
 
 /// What came out.
@@ -46,12 +46,24 @@ impl Answer {
     }
 }
 
-/// A context from flags, on top of one from a JSON file where that is given.
-///
-/// # Errors
-/// A file that cannot be read or is not a context; the message shows what one looks like.
-pub fn context(file: Option<&Path>, watched: &[String], queries: &[String], place: Option<String>) -> Result<Context> {
-    let mut context = match file {
+/// A query and what is known about the person who typed it.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// The query.
+    pub query: String,
+    /// JSON file with a context; what is said here goes before what it holds.
+    pub file: Option<PathBuf>,
+    /// Titles of watched videos, newest first.
+    pub watched: Vec<String>,
+    /// Earlier queries, newest first.
+    pub searched: Vec<String>,
+    /// City or region.
+    pub place: Option<String>,
+}
+
+/// The whole context; the message of an error shows what a context file looks like.
+fn context(question: &Question) -> Result<Context> {
+    let mut context: Context = match &question.file {
         None => Context::default(),
         Some(path) => {
             let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -61,21 +73,26 @@ pub fn context(file: Option<&Path>, watched: &[String], queries: &[String], plac
             })?
         }
     };
-    let seen = watched.iter().map(|title| Seen { title: title.clone(), tags: Vec::new() });
+    let seen = question.watched.iter().map(|title| Seen { title: title.clone(), tags: Vec::new() });
     context.watched = seen.chain(context.watched).collect();
-    context.queries = queries.iter().cloned().chain(context.queries).collect();
-    context.place = place.or(context.place);
+    context.queries = question.searched.iter().cloned().chain(context.queries).collect();
+    context.place = question.place.clone().or(context.place);
     Ok(context)
 }
 
 /// Rewrites one query.
 ///
 /// # Errors
-/// A rewriter that does not open; a model that fails.
-pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, context: &Context, query: &str) -> Result<Answer> {
+/// An empty query; a context file that cannot be read; a rewriter that does not open; a model that fails.
+pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, question: &Question) -> Result<Answer> {
+    let query = question.query.as_str();
+    if query.trim().is_empty() {
+        return Err(Usage("the query is empty: give it at least one character".into()).into());
+    }
+    let context = context(question)?;
     let rewriter = Rewriter::open(workspace, recipe, rewriter)?;
     let started = Instant::now();
-    let outcome = rewriter.rewrite(&[(context, query)])?.pop().context("one question has one answer")?;
+    let outcome = rewriter.rewrite(&[(&context, query)])?.pop().context("one question has one answer")?;
     Ok(Answer {
         query: query.to_owned(),
         rewrite: outcome.rewrite,

@@ -16,7 +16,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
-use crate::journal::{Journal, Status};
+use crate::journal::Journal;
 use crate::recipe::Recipe;
 use crate::rewriter::Rewriter;
 use crate::search::{Engine, index_dir};
@@ -33,13 +33,15 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, host: IpAddr, port: u16) -> Result<()> {
     let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
     let rewriter = Rewriter::open(workspace, recipe, rewriter)?;
-    let journal = Journal::start(workspace, "serve", rewriter.name(), &recipe.to_toml())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let served = runtime.block_on(serve(Paths::new(engine, rewriter, recipe), (host, port).into(), &journal));
-    // Rewrites still under way must not hold the exit up.
-    runtime.shutdown_background();
-    journal.finish(if served.is_ok() { Status::Done } else { Status::Failed })?;
-    served
+    let name = rewriter.name().to_owned();
+    Journal::record(workspace, "serve", &name, &recipe.to_toml(), |journal| {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+        let served = runtime.block_on(serve(Paths::new(engine, rewriter, recipe), (host, port).into(), journal));
+        // Rewrites still under way must not hold the exit up.
+        runtime.shutdown_background();
+        served
+    })
 }
 
 async fn serve(paths: Paths, address: SocketAddr, journal: &Journal) -> Result<()> {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Journal, Status, Table};
+use crate::journal::{Journal, Progress, Table, stop};
 use crate::recipe::{Fingerprint, Recipe};
 use crate::search::{Engine, index_dir};
 use crate::store::{LogKind, Store};
@@ -24,6 +24,8 @@ pub use figures::Figures;
 const VERSION: &str = "world-1";
 /// People simulated between two writes: bounds the sessions held in memory.
 const CHUNK: usize = 256;
+/// What a person who stopped a simulation is told.
+const ADVICE: &str = "a log is written whole or not at all; run the same command again";
 
 /// What a simulation left in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,10 +67,9 @@ impl Summary {
 /// # Errors
 /// A log of that name from another source, a folder that cannot be written, a full disk.
 pub fn run(workspace: &Path, recipe: &Recipe, fresh: bool) -> Result<Summary> {
-    let journal = Journal::start(workspace, "simulate", &recipe.name, &recipe.to_toml())?;
-    let result = simulate(workspace, recipe, fresh, &journal);
-    journal.finish(if result.is_ok() { Status::Done } else { Status::Failed })?;
-    result
+    Journal::record(workspace, "simulate", &recipe.name, &recipe.to_toml(), |journal| {
+        simulate(workspace, recipe, fresh, journal)
+    })
 }
 
 fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> Result<Summary> {
@@ -78,7 +79,9 @@ fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -
     if let Some(log) = earlier.as_ref().filter(|log| log.kind != "world") {
         bail!("the log {:?} was read from {}: give the recipe another name, or delete that log", log.name, log.origin);
     }
+    let progress = journal.progress("world", recipe.world.videos as u64);
     let world = World::new(recipe)?;
+    progress.finish(&format!("{} videos, {} people", world.docs().len(), world.people()));
     let engine = engine(workspace, recipe, &world, fresh, journal)?;
     if let Some(log) = earlier.as_ref().filter(|log| log.origin == origin && !fresh) {
         journal.note(format!("the log {} is already there: {} sessions", log.name, log.sessions))?;
@@ -90,10 +93,16 @@ fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -
     }
     let (mut spool, figures) = live(workspace, recipe, &world, &engine, journal)?;
     // Nothing is said to the journal while the log is written: both are one file, which has one writer at a time.
+    let progress = Progress::on_screen("write", figures.sessions as u64);
     store.write_log(&recipe.name, LogKind::World, &origin, |log| {
         world.docs().iter().try_for_each(|doc| log.doc(doc))?;
-        spool.for_each(|session| log.session(&session))
+        spool.for_each(|session| {
+            stop::check(ADVICE)?;
+            progress.inc(1);
+            log.session(&session)
+        })
     })?;
+    progress.finish(&format!("log {}", recipe.name));
     let docs = world.docs().len();
     let (sessions, searches) = (figures.sessions, figures.searches);
     Ok(Summary { log: recipe.name.clone(), sessions, searches, docs, reused: false, figures: Some(figures) })
@@ -138,6 +147,7 @@ fn live(
     let progress = journal.progress("simulate", people.len() as u64);
     for chunk in people.chunks(CHUNK) {
         let one = |person: &usize| {
+            stop::check(ADVICE)?;
             let sessions = world.simulate_person(*person, 0..recipe.world.weeks, &|_, query| pages.get(query));
             progress.inc(1);
             sessions.with_context(|| format!("person {person}"))

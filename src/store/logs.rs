@@ -20,7 +20,9 @@ pub enum LogKind {
 }
 
 impl LogKind {
-    fn as_str(self) -> &'static str {
+    /// Word in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::World => "world",
             Self::Ubi => "ubi",
@@ -335,7 +337,11 @@ mod tests {
         let log = store.log("l").unwrap();
         assert_eq!((log.sessions, log.searches), (3, 3));
         let mut back = Vec::new();
-        store.for_each_session(&log, |s| Ok(back.push(s))).unwrap();
+        let keep = |s| {
+            back.push(s);
+            Ok(())
+        };
+        store.for_each_session(&log, keep).unwrap();
         assert_eq!(back, [sessions[2].clone(), sessions[1].clone(), sessions[0].clone()]);
         assert_eq!(store.time_span(&log).unwrap(), Some((15, 55)));
     }

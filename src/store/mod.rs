@@ -141,6 +141,13 @@ pub(crate) fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
     }
 }
 
+/// Makes a workspace's store one that a newer program wrote.
+#[cfg(test)]
+pub(crate) fn pretend_newer(workspace: &Path) {
+    let raw = Connection::open(workspace.join(FILE_NAME)).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,9 +156,7 @@ mod tests {
     fn a_newer_store_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         drop(Store::open(dir.path()).unwrap());
-        let raw = Connection::open(dir.path().join(FILE_NAME)).unwrap();
-        raw.pragma_update(None, "user_version", 99).unwrap();
-        drop(raw);
+        pretend_newer(dir.path());
         let error = Store::open(dir.path()).err().unwrap().to_string();
         assert!(error.contains("version 99") && error.contains("newer `core`"), "{error}");
         let raw = Connection::open(dir.path().join(FILE_NAME)).unwrap();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optim::AdamW;
 use super::{Existing, Options};
+use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
 use crate::model::{Policy, runs};
 use crate::recipe::Recipe;
@@ -48,15 +49,25 @@ struct State {
 }
 
 /// Decides what to do about a run's earlier checkpoints: the one to go on from, or none after clearing.
-pub(super) fn existing(dir: &Path, wish: Existing, now: &Fingerprint) -> Result<Option<(PathBuf, u64)>> {
+pub(super) fn existing(
+    dir: &Path,
+    wish: Existing,
+    now: &Fingerprint,
+    journal: &Journal,
+) -> Result<Option<(PathBuf, u64)>> {
     let Some((newest, step)) = runs::latest(dir)? else { return Ok(None) };
+    let clear = || std::fs::remove_dir_all(dir).with_context(|| format!("cannot delete {}", dir.display()));
     match wish {
         Existing::Refuse => {
             bail!("{} holds a run up to step {step}: --resume goes on with it, --fresh starts over", dir.display())
         }
-        Existing::Replace => {
-            std::fs::remove_dir_all(dir).with_context(|| format!("cannot delete {}", dir.display()))?;
-            Ok(None)
+        Existing::Replace => clear().map(|()| None),
+        Existing::Renew if read_state(&newest).is_ok_and(|state| state.fingerprint == *now) => Ok(Some((newest, step))),
+        Existing::Renew => {
+            let text = format!("{} was made by another recipe or from other data: it is replaced", dir.display());
+            eprintln!("  {text}");
+            journal.note(text)?;
+            clear().map(|()| None)
         }
         Existing::Resume => {
             let then = read_state(&newest)?.fingerprint;
@@ -69,12 +80,6 @@ pub(super) fn existing(dir: &Path, wish: Existing, now: &Fingerprint) -> Result<
             Ok(Some((newest, step)))
         }
     }
-}
-
-/// Whether the newest checkpoint there was made by another recipe or from other data, or cannot be read.
-pub(super) fn outdated(dir: &Path, now: &Fingerprint) -> Result<bool> {
-    Ok(runs::latest(dir)?
-        .is_some_and(|(newest, _)| read_state(&newest).map_or(true, |state| state.fingerprint != *now)))
 }
 
 /// The first key two fingerprints differ in.

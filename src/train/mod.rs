@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Journal, Status, Table, stop};
+use crate::journal::{Event, Journal, Table, stop};
 use crate::model::{Config, Policy, Tokenizer, hub, runs};
 use crate::recipe::Recipe;
 use crate::store::{ExampleRow, Split, Store};
@@ -45,6 +45,8 @@ pub enum Existing {
     Refuse,
     /// Go on from the newest, to the same numbers as an uninterrupted run.
     Resume,
+    /// Go on from the newest when the same recipe and data made it, else start over: for runs that a program owns.
+    Renew,
     /// Delete them and start over.
     Replace,
 }
@@ -87,28 +89,9 @@ impl Summary {
 /// No examples; a checkpoint of another recipe; a non-finite loss; a full disk. `Stopped` after Ctrl-C, with a
 /// checkpoint saved.
 pub fn run(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<Summary> {
-    let journal = Journal::start(workspace, "train", options.name, &recipe.to_toml())?;
-    let result = prepare(workspace, recipe, options).and_then(|mut trainer| trainer.train(&journal));
-    journal.finish(match &result {
-        Ok(_) => Status::Done,
-        Err(e) if e.is::<stop::Stopped>() => Status::Stopped,
-        Err(_) => Status::Failed,
-    })?;
-    result
-}
-
-/// Whether a run's folder holds checkpoints that [`Existing::Resume`] would refuse.
-///
-/// # Errors
-/// No such log; a folder that cannot be read.
-pub fn outdated(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<bool> {
-    let store = Store::open(workspace)?;
-    let log = store.log(options.log)?;
-    let examples = store.examples(&log, Split::Train)?.len();
-    checkpoint::outdated(
-        &runs::run_dir(workspace, options.name)?,
-        &Fingerprint::of(recipe, options, &log.origin, examples),
-    )
+    Journal::record(workspace, "train", options.name, &recipe.to_toml(), |journal| {
+        prepare(workspace, recipe, options, journal)?.train(journal)
+    })
 }
 
 /// Everything the loop needs.
@@ -123,7 +106,7 @@ struct Trainer<'a> {
     step: u64,
 }
 
-fn prepare<'a>(workspace: &Path, recipe: &'a Recipe, options: &Options) -> Result<Trainer<'a>> {
+fn prepare<'a>(workspace: &Path, recipe: &'a Recipe, options: &Options, journal: &Journal) -> Result<Trainer<'a>> {
     let store = Store::open(workspace)?;
     let log = store.log(options.log)?;
     let examples = store.examples(&log, Split::Train)?;
@@ -134,7 +117,7 @@ fn prepare<'a>(workspace: &Path, recipe: &'a Recipe, options: &Options) -> Resul
     let dir = runs::run_dir(workspace, options.name)?;
     let fingerprint = Fingerprint::of(recipe, options, &log.origin, examples.len());
     let device = Device::Cpu;
-    let newest = checkpoint::existing(&dir, options.existing, &fingerprint)?;
+    let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
     let (policy, step) = match &newest {
         Some((folder, step)) => (Policy::load(folder, &device)?, *step),
         None => (start(recipe, options, &examples, &device)?, 0),

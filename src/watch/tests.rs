@@ -201,17 +201,15 @@ fn a_store_that_is_not_there_is_waited_for_and_an_empty_one_says_so() {
 fn events_of_a_newer_kind_are_passed_over_and_a_newer_store_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::start(dir.path(), "train", "x", "").unwrap();
-    let raw = rusqlite::Connection::open(dir.path().join(store::FILE_NAME)).unwrap();
     for body in [r#"{"kind":"hologram","depth":3}"#, "not even JSON", r#"{"kind":"metrics","step":"one"}"#] {
-        let sql = "INSERT INTO event (run, time_ms, body_json) VALUES (?1, 1, ?2)";
-        raw.execute(sql, rusqlite::params![journal.run(), body]).unwrap();
+        journal.append(body).unwrap();
     }
     journal.note("still here").unwrap();
     let (mut app, mut feed) = (App::new(), Feed::new(dir.path()));
     feed.look(&mut app).unwrap();
     app.page = Page::Log;
     assert!(screen(&app, 80, 24, 0).contains("still here"));
-    raw.pragma_update(None, "user_version", 99).unwrap();
+    store::pretend_newer(dir.path());
     let error = Feed::new(dir.path()).look(&mut App::new()).unwrap_err().to_string();
     assert!(error.contains("newer `core`"), "{error}");
 }
