@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod config;
 mod decode;
 mod engine;
+mod gradient;
 pub mod hub;
 mod prompting;
 pub mod runs;
@@ -27,6 +28,7 @@ use rand_chacha::ChaCha8Rng;
 
 pub use config::{Config, Family};
 pub use decode::Completion;
+pub use gradient::{Pass, Slope};
 pub use sampling::{Decoding, distribution};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;

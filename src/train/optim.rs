@@ -60,6 +60,12 @@ impl Gradients {
         Ok(Self(vars.iter().map(take).collect::<Result<_>>()?))
     }
 
+    /// Gradients that are already in the parameters' order.
+    #[must_use]
+    pub fn new(grads: Vec<Tensor>) -> Self {
+        Self(grads)
+    }
+
     /// Adds another micro-batch's gradients.
     ///
     /// # Errors
