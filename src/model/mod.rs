@@ -34,6 +34,7 @@ pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
 pub use weights::{read_safetensors, write_safetensors};
 
+use engine::Engine;
 use transformer::{Batch, Weights};
 
 /// One prompt and its completions: the unit of training, sampling and scoring.
@@ -153,13 +154,10 @@ impl Policy {
     pub fn logprobs(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
         ensure!(temperature > 0.0 && temperature.is_finite(), "temperature = {temperature} must be above 0");
         self.check_groups(groups)?;
-        if self.device.is_cpu() {
-            return engine::logprobs(&self.config, &self.vars, groups, temperature);
-        }
         self.logprobs_in_graph(groups, temperature)
     }
 
-    fn check_groups(&self, groups: &[Group]) -> Result<()> {
+    pub(super) fn check_groups(&self, groups: &[Group]) -> Result<()> {
         for (g, group) in groups.iter().enumerate() {
             ensure!(!group.prompt.is_empty(), "group {g} has an empty prompt: it needs at least one token");
             for completion in &group.completions {
@@ -231,8 +229,11 @@ impl Policy {
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
         if self.device.is_cpu() {
-            let decode = |rows: &mut [decode::Row]| engine::decode(&self.config, &self.vars, rows, settings);
-            return decode::generate(&self.config, prompts, settings, seed, decode);
+            let engine = Engine::new(&self.config)?;
+            return self.on_slices(|params| {
+                let decode = |rows: &mut [decode::Row]| engine::decode(&engine, params, rows, settings);
+                decode::generate(&self.config, prompts, settings, seed, decode)
+            });
         }
         self.generate_from_candle(prompts, settings, seed)
     }

@@ -1,324 +1,208 @@
-//! One decoder layer on slices: forward with what the gradient needs kept, and the gradient.
-//!
-//! `n` tokens in, `m` tokens out: the last layer computes everything after attention for needed tokens only.
+//! One decoder layer on rows, forward and backward.
 
-use gemm::Parallelism;
+use super::attention;
+use super::linear::{Grads, linear, linear_back, wanted};
+use super::math::{Rope, rms_norm, rms_norm_back, swiglu, swiglu_back};
+use super::pack::{Asking, Pack};
+use super::plan::{LayerPlan, Plan};
 
-use super::super::config::Config;
-use super::kernels::{Into, Mat, add, dot, norm, norm_back, product, rotate, softmax_ranges, swiglu, swiglu_back};
-use super::pack::Pack;
-
-/// Where a projection's parameters stand in the list of all parameters.
-#[derive(Clone, Copy)]
-pub struct Projection {
-    pub weight: usize,
-    pub bias: Option<usize>,
-}
-
-/// Where a layer's parameters stand in the list of all parameters.
-pub struct Places {
-    pub input_norm: usize,
-    pub q: Projection,
-    pub k: Projection,
-    pub v: Projection,
-    pub head_norms: Option<(usize, usize)>,
-    pub o: usize,
-    pub ffn_norm: usize,
-    pub gate: usize,
-    pub up: usize,
-    pub down: usize,
-}
-
-/// What every layer of a pack has in common.
-pub struct Frame<'a> {
-    pub config: &'a Config,
-    pub pack: &'a Pack,
-    /// All parameters, in the order of `Config::parameters`.
-    pub params: &'a [&'a [f32]],
-    /// Cosines and sines by position, `[positions, d/2]`.
-    pub cos: &'a [f32],
-    pub sin: &'a [f32],
-    pub threads: Parallelism,
-}
-
-/// What the forward pass of a layer keeps for its gradient.
-pub struct Kept {
-    x: Vec<f32>,
-    pub projected: Projected,
-    /// Attention weights, block by block, head by head.
-    weights: Vec<f32>,
-    mixed: Vec<f32>,
-    rows: Option<Vec<usize>>,
-    ffn: FeedForward,
-}
-
-/// The input, normed, and what attention needs of it.
-pub struct Projected {
-    normed: Vec<f32>,
-    r: Vec<f32>,
-    pub q: Heads,
-    pub k: Heads,
+/// What attention needs of a layer's input, and what the backward pass needs of how it was made.
+pub(super) struct Projected {
+    inv_input: Vec<f32>,
+    /// Queries and keys before their norm; empty where there is none.
+    q_raw: Vec<f32>,
+    k_raw: Vec<f32>,
+    inv_q: Vec<f32>,
+    inv_k: Vec<f32>,
+    /// After norm and rotation: \[asking, heads·d\] and \[rows, kv·d\].
+    pub q: Vec<f32>,
+    pub k: Vec<f32>,
     pub v: Vec<f32>,
 }
 
-/// What the part after attention computes on its way.
-struct FeedForward {
-    middle: Vec<f32>,
-    normed: Vec<f32>,
-    r: Vec<f32>,
+/// What the backward pass of the part after attention needs.
+struct Fed {
+    /// Residual stream after attention, \[asking, hidden\].
+    mid: Vec<f32>,
+    inv_post: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
-    gated: Vec<f32>,
 }
 
-/// Queries or keys: as projected (kept only where a norm follows), with the norm's factors, and as used.
-pub struct Heads {
-    raw: Vec<f32>,
-    r: Vec<f32>,
-    pub turned: Vec<f32>,
+/// What the backward pass of a layer needs.
+pub(super) struct Saved {
+    /// Residual stream coming in, \[rows, hidden\].
+    x: Vec<f32>,
+    pub projected: Projected,
+    probs: Vec<f32>,
+    attended: Vec<f32>,
+    fed: Fed,
 }
 
-impl Frame<'_> {
-    /// `x·Wᵀ`, with `outputs` columns.
-    pub fn linear(&self, x: &[f32], weight: usize, inputs: usize, outputs: usize) -> Vec<f32> {
-        let mut y = vec![0.0; x.len() / inputs * outputs];
-        let w = Mat::new(self.params[weight], inputs);
-        product(&mut y, outputs, Mat::new(x, inputs), w.t(), Into::Set, 1.0, self.threads);
-        y
+/// The rows that ask in a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub pack: &'a Pack,
+    /// Only the rows that predict something.
+    pub last: bool,
+}
+
+impl Rows<'_> {
+    fn asking(&self) -> &[Asking] {
+        if self.last { &self.pack.last } else { &self.pack.all }
     }
 
-    /// Adds `dy·W` to `dx` and `dyᵀ·x` to the weight's gradient.
-    pub fn linear_back(
-        &self,
-        dx: &mut [f32],
-        grads: &mut [Vec<f32>],
-        dy: &[f32],
-        x: &[f32],
-        weight: usize,
-        inputs: usize,
-    ) {
-        let outputs = self.params[weight].len() / inputs;
-        let dy = Mat::new(dy, outputs);
-        product(dx, inputs, dy, Mat::new(self.params[weight], inputs), Into::Add, 1.0, self.threads);
-        product(&mut grads[weight], inputs, dy.t(), Mat::new(x, inputs), Into::Add, 1.0, self.threads);
+    fn count(&self) -> usize {
+        if self.last { self.pack.needed.len() } else { self.pack.len() }
     }
 
-    fn project(&self, x: &[f32], place: Projection, outputs: usize) -> Vec<f32> {
-        let mut y = self.linear(x, place.weight, self.config.hidden, outputs);
-        if let Some(bias) = place.bias {
-            y.chunks_exact_mut(outputs).for_each(|row| add(row, self.params[bias]));
+    /// The asking rows of `x` (width columns).
+    fn pick(&self, x: &[f32], width: usize) -> Vec<f32> {
+        if !self.last {
+            return x.to_vec();
         }
-        y
+        self.pack.needed.iter().flat_map(|&row| &x[row as usize * width..(row as usize + 1) * width]).copied().collect()
     }
 
-    fn project_back(&self, dx: &mut [f32], grads: &mut [Vec<f32>], dy: &[f32], x: &[f32], place: Projection) {
-        self.linear_back(dx, grads, dy, x, place.weight, self.config.hidden);
-        if let Some(bias) = place.bias {
-            let width = grads[bias].len();
-            dy.chunks_exact(width).for_each(|row| add(&mut grads[bias], row));
+    /// Adds asking rows back to all rows.
+    fn put(&self, from: &[f32], to: &mut [f32], width: usize) {
+        if !self.last {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            return;
+        }
+        for (from, &row) in from.chunks_exact(width).zip(&self.pack.needed) {
+            let to = &mut to[row as usize * width..(row as usize + 1) * width];
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
         }
     }
 
-    fn rotate_all(&self, x: &mut [f32], heads: usize, back: bool) {
-        let (d, half) = (self.config.head_dim, self.config.head_dim / 2);
-        for (token, position) in x.chunks_exact_mut(heads * d).zip(&self.pack.positions) {
-            let angles = position * half..(position + 1) * half;
-            for head in token.chunks_exact_mut(d) {
-                rotate(head, &self.cos[angles.clone()], &self.sin[angles.clone()], back);
-            }
+    fn positions(&self) -> Vec<u32> {
+        if !self.last {
+            return self.pack.positions.clone();
         }
+        self.pack.needed.iter().map(|&row| self.pack.positions[row as usize]).collect()
     }
+}
 
-    fn heads(&self, raw: Vec<f32>, heads: usize, norm_at: Option<usize>) -> Heads {
-        let (mut turned, r, raw) = match norm_at {
-            Some(at) => {
-                let mut y = vec![0.0; raw.len()];
-                let r = norm(&mut y, &raw, self.params[at], self.config.norm_eps as f32);
-                (y, r, raw)
-            }
-            None => (raw, Vec::new(), Vec::new()),
-        };
-        self.rotate_all(&mut turned, heads, false);
-        Heads { raw, r, turned }
-    }
+fn norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
+    let (mut y, mut inv) = (vec![0.0; x.len()], vec![0.0; x.len() / w.len()]);
+    rms_norm(x, w, eps, &mut y, &mut inv);
+    (y, inv)
+}
 
-    /// Turns the gradient of used heads into that of projected ones.
-    fn heads_back(
-        &self,
-        mut d: Vec<f32>,
-        kept: &Heads,
-        grads: &mut [Vec<f32>],
-        heads: usize,
-        norm_at: Option<usize>,
-    ) -> Vec<f32> {
-        self.rotate_all(&mut d, heads, true);
-        let Some(at) = norm_at else { return d };
-        let mut raw = vec![0.0; d.len()];
-        norm_back(&mut raw, &mut grads[at], &d, &kept.raw, self.params[at], &kept.r);
-        raw
-    }
+/// Everything one layer is computed with.
+#[derive(Clone, Copy)]
+pub(super) struct Layer<'a> {
+    pub plan: &'a Plan,
+    pub at: &'a LayerPlan,
+    pub params: &'a [&'a [f32]],
+    pub rope: &'a Rope,
+}
 
-    /// One layer: `[n, h]` in, `[m, h]` out; `rows` names the m tokens that go on, all when `None`.
-    pub fn forward(&self, layer: &Places, x: Vec<f32>, rows: Option<Vec<usize>>) -> (Vec<f32>, Kept) {
-        let Config { hidden, heads, head_dim, .. } = *self.config;
-        let projected = self.projected(layer, &x);
-        let (weights, mut mixed) = self.attend(&projected.q.turned, &projected.k.turned, &projected.v);
-        let through = match &rows {
-            Some(rows) => {
-                mixed = gather(&mixed, rows, heads * head_dim);
-                gather(&x, rows, hidden)
-            }
-            None => x.clone(),
-        };
-        let (out, ffn) = self.rest(layer, through, &mixed);
-        (out, Kept { x, projected, weights, mixed, rows, ffn })
-    }
-
-    /// What attention needs of a layer's input.
-    pub fn projected(&self, layer: &Places, x: &[f32]) -> Projected {
-        let Config { heads, kv_heads, head_dim, .. } = *self.config;
-        let mut normed = vec![0.0; x.len()];
-        let r = norm(&mut normed, x, self.params[layer.input_norm], self.config.norm_eps as f32);
-        let norms = layer.head_norms;
-        let q = self.heads(self.project(&normed, layer.q, heads * head_dim), heads, norms.map(|n| n.0));
-        let k = self.heads(self.project(&normed, layer.k, kv_heads * head_dim), kv_heads, norms.map(|n| n.1));
-        let v = self.project(&normed, layer.v, kv_heads * head_dim);
-        Projected { normed, r, q, k, v }
-    }
-
-    /// The part of a layer after attention: the residual stream and the mixed values in, the stream out.
-    pub fn after_attention(&self, layer: &Places, stream: Vec<f32>, mixed: &[f32]) -> Vec<f32> {
-        self.rest(layer, stream, mixed).0
-    }
-
-    fn rest(&self, layer: &Places, mut middle: Vec<f32>, mixed: &[f32]) -> (Vec<f32>, FeedForward) {
-        let Config { hidden, heads, head_dim, ffn, .. } = *self.config;
-        add(&mut middle, &self.linear(mixed, layer.o, heads * head_dim, hidden));
-        let mut normed = vec![0.0; middle.len()];
-        let r = norm(&mut normed, &middle, self.params[layer.ffn_norm], self.config.norm_eps as f32);
-        let gate = self.linear(&normed, layer.gate, hidden, ffn);
-        let up = self.linear(&normed, layer.up, hidden, ffn);
-        let mut gated = vec![0.0; gate.len()];
-        swiglu(&mut gated, &gate, &up);
-        let mut out = middle.clone();
-        add(&mut out, &self.linear(&gated, layer.down, ffn, hidden));
-        (out, FeedForward { middle, normed, r, gate, up, gated })
-    }
-
-    /// The gradient of [`Frame::forward`]: that of the output in, that of the input out.
-    pub fn back(&self, layer: &Places, kept: &Kept, dout: Vec<f32>, grads: &mut [Vec<f32>]) -> Vec<f32> {
-        let Config { hidden, heads, kv_heads, head_dim, ffn, .. } = *self.config;
-        let mut dgate = vec![0.0; kept.ffn.gated.len()];
-        self.linear_back(&mut dgate, grads, &dout, &kept.ffn.gated, layer.down, ffn);
-        let mut dup = vec![0.0; dgate.len()];
-        swiglu_back(&mut dgate, &mut dup, &kept.ffn.gate, &kept.ffn.up);
-        let mut dnormed = vec![0.0; kept.ffn.middle.len()];
-        self.linear_back(&mut dnormed, grads, &dgate, &kept.ffn.normed, layer.gate, hidden);
-        self.linear_back(&mut dnormed, grads, &dup, &kept.ffn.normed, layer.up, hidden);
-        let mut dmiddle = dout;
-        let w = self.params[layer.ffn_norm];
-        norm_back(&mut dmiddle, &mut grads[layer.ffn_norm], &dnormed, &kept.ffn.middle, w, &kept.ffn.r);
-        let mut dmixed = vec![0.0; kept.mixed.len()];
-        self.linear_back(&mut dmixed, grads, &dmiddle, &kept.mixed, layer.o, heads * head_dim);
-        let mut dx = dmiddle;
-        if let Some(rows) = &kept.rows {
-            let n = self.pack.ids.len();
-            dmixed = scatter(&dmixed, rows, heads * head_dim, n);
-            dx = scatter(&dx, rows, hidden, n);
+impl Layer<'_> {
+    /// Norm, projections, head norms, rotation.
+    pub fn project(&self, rows: Rows, x: &[f32]) -> Projected {
+        let Self { plan, at: l, params, rope } = *self;
+        let (normed, inv_input) = norm(x, params[l.input_norm], plan.eps);
+        let mut q = linear(params, &l.q, &rows.pick(&normed, plan.hidden));
+        let mut k = linear(params, &l.k, &normed);
+        let v = linear(params, &l.v, &normed);
+        let (mut q_raw, mut k_raw, mut inv_q, mut inv_k) = Default::default();
+        if let Some((q_norm, k_norm)) = l.qk_norm {
+            let (q_normed, k_normed);
+            (q_normed, inv_q) = norm(&q, params[q_norm], plan.eps);
+            (k_normed, inv_k) = norm(&k, params[k_norm], plan.eps);
+            q_raw = std::mem::replace(&mut q, q_normed);
+            k_raw = std::mem::replace(&mut k, k_normed);
         }
-        let (dq, dk, dv) = self.attend_back(kept, &dmixed);
-        let norms = layer.head_norms;
-        let dq = self.heads_back(dq, &kept.projected.q, grads, heads, norms.map(|n| n.0));
-        let dk = self.heads_back(dk, &kept.projected.k, grads, kv_heads, norms.map(|n| n.1));
-        let mut dnormed = vec![0.0; kept.x.len()];
-        self.project_back(&mut dnormed, grads, &dq, &kept.projected.normed, layer.q);
-        self.project_back(&mut dnormed, grads, &dk, &kept.projected.normed, layer.k);
-        self.project_back(&mut dnormed, grads, &dv, &kept.projected.normed, layer.v);
-        let w = self.params[layer.input_norm];
-        norm_back(&mut dx, &mut grads[layer.input_norm], &dnormed, &kept.x, w, &kept.projected.r);
+        rope.rotate(&mut q, l.q.outputs, &rows.positions(), 1.0);
+        rope.rotate(&mut k, l.k.outputs, &rows.pack.positions, 1.0);
+        Projected { inv_input, q_raw, k_raw, inv_q, inv_k, q, k, v }
+    }
+
+    /// Output projection, residual, feed-forward, residual; `residual` is the stream of the asking rows.
+    pub fn finish(&self, attended: &[f32], residual: &[f32]) -> Vec<f32> {
+        self.feed(attended, residual).0
+    }
+
+    fn feed(&self, attended: &[f32], residual: &[f32]) -> (Vec<f32>, Fed) {
+        let Self { plan, at: l, params, .. } = *self;
+        let mut mid = linear(params, &l.o, attended);
+        mid.iter_mut().zip(residual).for_each(|(m, x)| *m += x);
+        let (normed, inv_post) = norm(&mid, params[l.post_norm], plan.eps);
+        let (gate, up) = (linear(params, &l.gate, &normed), linear(params, &l.up, &normed));
+        let mut act = vec![0.0; gate.len()];
+        swiglu(&gate, &up, &mut act);
+        let mut out = linear(params, &l.down, &act);
+        out.iter_mut().zip(&mid).for_each(|(o, m)| *o += m);
+        (out, Fed { mid, inv_post, gate, up })
+    }
+
+    /// `x` \[rows, hidden\] → \[asking, hidden\].
+    pub fn forward(&self, rows: Rows, x: Vec<f32>) -> (Vec<f32>, Saved) {
+        let projected = self.project(rows, &x);
+        let Projected { q, k, v, .. } = &projected;
+        let (attended, probs) = attention::forward(self.plan, &rows.pack.spans, rows.asking(), q, k, v);
+        let (out, fed) = self.feed(&attended, &rows.pick(&x, self.plan.hidden));
+        (out, Saved { x, projected, probs, attended, fed })
+    }
+
+    /// Backward of [`Layer::forward`]: `dout` \[asking, hidden\] → the gradient of `x`, \[rows, hidden\].
+    pub fn backward(&self, rows: Rows, s: Saved, dout: Vec<f32>, grads: &mut Grads) -> Vec<f32> {
+        let Self { plan, at: l, params, .. } = *self;
+        let dmid = self.feed_back(s.fed, dout, grads);
+        let mut dattended = vec![0.0; s.attended.len()];
+        linear_back(params, &l.o, &s.attended, &dmid, &mut dattended, grads);
+        let p = s.projected;
+        let d = attention::backward(plan, &rows.pack.spans, rows.asking(), (&p.q, &p.k, &p.v), &s.probs, &dattended);
+        let mut dx = vec![0.0; s.x.len()];
+        rows.put(&dmid, &mut dx, plan.hidden);
+        self.project_back(rows, &s.x, &p, d, &mut dx, grads);
         dx
     }
 
-    /// Attention weights and mixed values `[n, q·d]`.
-    ///
-    /// A block's scores are computed whole, and what a row may not see is then set to 0: cheaper than many small
-    /// products, and it keeps the gradient free of cases, as a weight of 0 passes none.
-    fn attend(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let Config { heads, kv_heads, head_dim: d, .. } = *self.config;
-        let (wide, narrow) = (heads * d, kv_heads * d);
-        let scale = 1.0 / (d as f32).sqrt();
-        let mut weights = vec![0.0; self.pack.blocks.iter().map(|b| heads * b.rows * b.rows).sum()];
-        let mut mixed = vec![0.0; q.len()];
-        let mut rest = weights.as_mut_slice();
-        for block in &self.pack.blocks {
-            let n = block.rows;
-            for head in 0..heads {
-                let (of_q, of_k) =
-                    (block.start * wide + head * d, block.start * narrow + head / (heads / kv_heads) * d);
-                let (a, later) = rest.split_at_mut(n * n);
-                rest = later;
-                let q = Mat::strided(&q[of_q..], n, d, wide);
-                let k = Mat::strided(&k[of_k..], n, d, narrow);
-                product(a, n, q, k.t(), Into::Set, scale, self.threads);
-                for (row, a) in a.chunks_exact_mut(n).enumerate() {
-                    let (prefix, own) = block.sees(row);
-                    softmax_ranges(a, prefix, own);
-                }
-                let v = Mat::strided(&v[of_k..], n, d, narrow);
-                product(&mut mixed[of_q..], wide, Mat::new(a, n), v, Into::Set, 1.0, self.threads);
-            }
+    fn feed_back(&self, fed: Fed, dout: Vec<f32>, grads: &mut Grads) -> Vec<f32> {
+        let Self { plan, at: l, params, .. } = *self;
+        let Fed { mid, inv_post, mut gate, mut up } = fed;
+        let mut act = vec![0.0; gate.len()];
+        swiglu(&gate, &up, &mut act);
+        let mut dact = vec![0.0; act.len()];
+        linear_back(params, &l.down, &act, &dout, &mut dact, grads);
+        swiglu_back(&mut gate, &mut up, &dact);
+        let (normed, _) = norm(&mid, params[l.post_norm], plan.eps);
+        let mut dnormed = vec![0.0; mid.len()];
+        linear_back(params, &l.gate, &normed, &gate, &mut dnormed, grads);
+        linear_back(params, &l.up, &normed, &up, &mut dnormed, grads);
+        let mut dmid = dout;
+        rms_norm_back(&mid, params[l.post_norm], &inv_post, &dnormed, &mut dmid, wanted(grads, l.post_norm));
+        dmid
+    }
+
+    fn project_back(
+        &self,
+        rows: Rows,
+        x: &[f32],
+        p: &Projected,
+        mut d: attention::Gradients,
+        dx: &mut [f32],
+        grads: &mut Grads,
+    ) {
+        let Self { plan, at: l, params, rope } = *self;
+        rope.rotate(&mut d.q, l.q.outputs, &rows.positions(), -1.0);
+        rope.rotate(&mut d.k, l.k.outputs, &rows.pack.positions, -1.0);
+        if let Some((q_norm, k_norm)) = l.qk_norm {
+            let (mut dq, mut dk) = (vec![0.0; d.q.len()], vec![0.0; d.k.len()]);
+            rms_norm_back(&p.q_raw, params[q_norm], &p.inv_q, &d.q, &mut dq, wanted(grads, q_norm));
+            rms_norm_back(&p.k_raw, params[k_norm], &p.inv_k, &d.k, &mut dk, wanted(grads, k_norm));
+            (d.q, d.k) = (dq, dk);
         }
-        (weights, mixed)
+        let (normed, _) = norm(x, params[l.input_norm], plan.eps);
+        let mut dnormed = vec![0.0; normed.len()];
+        linear_back(params, &l.k, &normed, &d.k, &mut dnormed, grads);
+        linear_back(params, &l.v, &normed, &d.v, &mut dnormed, grads);
+        let mut of_asking = vec![0.0; rows.count() * plan.hidden];
+        linear_back(params, &l.q, &rows.pick(&normed, plan.hidden), &d.q, &mut of_asking, grads);
+        rows.put(&of_asking, &mut dnormed, plan.hidden);
+        rms_norm_back(x, params[l.input_norm], &p.inv_input, &dnormed, dx, wanted(grads, l.input_norm));
     }
-
-    /// The gradient of [`Frame::attend`]: of queries, keys and values.
-    fn attend_back(&self, kept: &Kept, dmixed: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let Config { heads, kv_heads, head_dim: d, .. } = *self.config;
-        let (wide, narrow) = (heads * d, kv_heads * d);
-        let scale = 1.0 / (d as f32).sqrt();
-        let (q, k) = (&kept.projected.q.turned, &kept.projected.k.turned);
-        let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
-        let mut rest = kept.weights.as_slice();
-        let mut buffer = vec![0.0; self.pack.blocks.iter().map(|b| b.rows * b.rows).max().unwrap_or(0)];
-        for block in &self.pack.blocks {
-            let n = block.rows;
-            for head in 0..heads {
-                let (of_q, of_k) =
-                    (block.start * wide + head * d, block.start * narrow + head / (heads / kv_heads) * d);
-                let (a, later) = rest.split_at(n * n);
-                rest = later;
-                let dmixed = Mat::strided(&dmixed[of_q..], n, d, wide);
-                product(&mut dv[of_k..], narrow, Mat::new(a, n).t(), dmixed, Into::Add, 1.0, self.threads);
-                let da = &mut buffer[..n * n];
-                let v = Mat::strided(&kept.projected.v[of_k..], n, d, narrow);
-                product(da, n, dmixed, v.t(), Into::Set, 1.0, self.threads);
-                for (da, a) in da.chunks_exact_mut(n).zip(a.chunks_exact(n)) {
-                    let mean = dot(da, a);
-                    for (da, a) in da.iter_mut().zip(a) {
-                        *da = a * (*da - mean);
-                    }
-                }
-                let ds = Mat::new(da, n);
-                let keys = Mat::strided(&k[of_k..], n, d, narrow);
-                product(&mut dq[of_q..], wide, ds, keys, Into::Set, scale, self.threads);
-                let queries = Mat::strided(&q[of_q..], n, d, wide);
-                product(&mut dk[of_k..], narrow, ds.t(), queries, Into::Add, scale, self.threads);
-            }
-        }
-        (dq, dk, dv)
-    }
-}
-
-/// The named rows of `width` values.
-pub fn gather(x: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
-    rows.iter().flat_map(|row| &x[row * width..(row + 1) * width]).copied().collect()
-}
-
-/// Rows put back to where [`gather`] took them from, zeros elsewhere; no row may be named twice.
-fn scatter(x: &[f32], rows: &[usize], width: usize, n: usize) -> Vec<f32> {
-    let mut out = vec![0.0; n * width];
-    for (row, x) in rows.iter().zip(x.chunks_exact(width)) {
-        out[row * width..(row + 1) * width].copy_from_slice(x);
-    }
-    out
 }
