@@ -36,9 +36,9 @@ pub struct Global {
 pub enum Command {
     /// The whole loop on the built-in world: simulate, mine, train, rewrite, A/B, report.
     Demo {
-        /// How much of everything.
-        #[arg(long, value_enum, default_value_t = Size::Demo)]
-        size: Size,
+        /// How much of everything [default: demo].
+        #[arg(long, value_enum)]
+        size: Option<Size>,
         /// Start over instead of going on from what is there.
         #[arg(long)]
         fresh: bool,

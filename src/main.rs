@@ -44,11 +44,15 @@ fn run(cli: Cli) -> Result<()> {
     let model = |name: Option<String>| name.map_or_else(|| newest_run(workspace), Ok);
     match cli.command {
         Command::Demo { size, fresh } => {
-            let preset = match size {
-                Size::Tiny => "tiny",
-                Size::Demo => &global.recipe,
+            let source = match (size, global.recipe.as_str()) {
+                (None | Some(Size::Demo), recipe) => recipe,
+                (Some(Size::Tiny), "demo" | "tiny") => "tiny",
+                (Some(Size::Tiny), other) => {
+                    let text = format!("--size and --recipe {other} are two answers to one question: give one of them");
+                    return Err(Usage(text).into());
+                }
             };
-            demo::run(workspace, &Recipe::load(preset)?, fresh, json)
+            demo::run(workspace, source, fresh, json)
         }
         Command::Simulate { fresh } => {
             show(&simulate::run(workspace, &recipe()?, fresh)?, simulate::Summary::table, json)

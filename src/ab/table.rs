@@ -9,7 +9,8 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> Table {
         let title = format!(
-            "A/B in the week(s) after the log: {} against no rewriting, {} held-out people in both arms, {:.1} % of searches rewritten",
+            "A/B after the log ({} week(s)): {} against no rewriting\n{} held-out people in both arms; {:.1} % of searches rewritten",
+            self.weeks,
             self.treatment,
             self.people,
             100.0 * self.rewritten_share

@@ -3,6 +3,7 @@
 //! simulate → mine → train → rewrite held-out searches → A/B. Each step finds what is already there and goes on
 //! from it, so a demo that was killed resumes, and a second one only prints its report.
 
+mod next;
 mod report;
 
 use std::path::Path;
@@ -11,7 +12,10 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Journal, Reader};
+use crate::model::runs;
 use crate::recipe::Recipe;
+use crate::search::{Engine, index_dir};
+use crate::store::Store;
 use crate::train::{Existing, Options};
 use crate::{ab, evaluate, mine, simulate, train};
 
@@ -34,15 +38,16 @@ pub struct Report {
     pub ab: Vec<ab::Report>,
 }
 
-/// Runs what is missing and prints the report.
+/// Runs what is missing and prints the report. `source` names the recipe: a preset or a TOML file.
 ///
 /// # Errors
-/// Those of the steps; `Stopped` after Ctrl-C, with everything done so far kept.
-pub fn run(workspace: &Path, recipe: &Recipe, fresh: bool, json: bool) -> Result<()> {
+/// Those of the recipe and of the steps; `Stopped` after Ctrl-C, with everything done so far kept.
+pub fn run(workspace: &Path, source: &str, fresh: bool, json: bool) -> Result<()> {
+    let recipe = Recipe::load(source)?;
     let report = Journal::record(workspace, "demo", &recipe.name, &recipe.to_toml(), |journal| {
-        steps(workspace, recipe, fresh, journal)
+        steps(workspace, &recipe, fresh, journal)
     })?;
-    report::print(workspace, recipe, &report, json)
+    report::print(workspace, source, &recipe, &report, json)
 }
 
 /// Name of the demo's training run.
@@ -53,9 +58,9 @@ fn run_name(recipe: &Recipe) -> String {
 fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> Result<Report> {
     // Everything the numbers depend on is in the recipe: an unchanged one has an unchanged report.
     let fingerprint = format!("{} {}", env!("CARGO_PKG_VERSION"), recipe.to_toml());
-    if !fresh && let Some(body) = Reader::open(workspace)?.report("demo", &fingerprint)? {
+    if !fresh && let Some(report) = earlier(workspace, recipe, &fingerprint)? {
         eprintln!("  everything is there already; --fresh starts over");
-        return Ok(serde_json::from_value(body)?);
+        return Ok(report);
     }
     let log = simulate::run(workspace, recipe, fresh)?;
     let mined = mine::run(workspace, recipe, &recipe.name, mine::Source::Store)?;
@@ -73,4 +78,22 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
     let body = serde_json::to_value(&report)?;
     journal.emit(&Event::Report { title: "demo".into(), fingerprint, body })?;
     Ok(report)
+}
+
+/// The report of the same recipe, when what it tells of is still there.
+fn earlier(workspace: &Path, recipe: &Recipe, fingerprint: &str) -> Result<Option<Report>> {
+    let Some(body) = Reader::open(workspace)?.report("demo", fingerprint)? else { return Ok(None) };
+    // One that another build wrote in another shape is made anew.
+    let Ok(mut report) = serde_json::from_value::<Report>(body) else { return Ok(None) };
+    let newest = runs::latest(&runs::run_dir(workspace, &run_name(recipe))?)?;
+    let Some((checkpoint, _)) = newest.filter(|(_, step)| *step == report.trained.steps) else { return Ok(None) };
+    let log = Store::open_existing(workspace)?.find_log(&recipe.name)?;
+    if log.is_none_or(|log| log.searches != report.log.searches)
+        || Engine::open(&index_dir(workspace, &recipe.name)).is_err()
+    {
+        return Ok(None);
+    }
+    // The workspace may have been moved since.
+    report.trained.checkpoint = checkpoint;
+    Ok(Some(report))
 }

@@ -10,6 +10,34 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if harmful(c) { ' ' } else { c }).collect()
 }
 
+/// Text in lines of at most `width` characters, broken between words.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let long = word.chars().count();
+        if used > 0 {
+            let fits = used + 1 + long <= width;
+            out.push(if fits { ' ' } else { '\n' });
+            used = if fits { used + 1 } else { 0 };
+        }
+        out.push_str(word);
+        used += long;
+    }
+    out
+}
+
+/// An argument as a shell reads it back.
+#[must_use]
+pub fn shell(argument: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
 /// A number with four significant digits, or what it is instead of one.
 #[must_use]
 pub fn number(x: f64) -> String {
@@ -80,6 +108,16 @@ mod tests {
     #[test]
     fn text_cannot_steer_the_terminal() {
         assert_eq!(one_line("a\u{1b}[2Jb\nc\u{202e}d\u{9b}1m 猫"), "a [2Jb c d 1m 猫");
+    }
+
+    #[test]
+    fn text_is_broken_between_words_and_arguments_survive_a_shell() {
+        assert_eq!(wrap("one two  three\nfour", 8), "one two\nthree\nfour");
+        assert_eq!(wrap("unbreakable", 3), "unbreakable");
+        assert_eq!(
+            [shell("a/b-1.db"), shell("a b"), shell("it's"), shell("$x"), shell("")],
+            ["a/b-1.db", "'a b'", r"'it'\''s'", "'$x'", "''"]
+        );
     }
 
     #[test]

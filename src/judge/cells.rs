@@ -33,6 +33,14 @@ pub fn relative(c: &Comparison) -> Cell {
 pub fn interval(c: Option<&Comparison>) -> Cell {
     c.map_or(Cell::from(None::<f64>), |c| Cell::shown(vec![c.low, c.high], format!("[{:+.4}, {:+.4}]", c.low, c.high)))
 }
+/// A 95 % interval of the difference, in percent of the control.
+#[must_use]
+pub fn relative_interval(c: Option<&Comparison>) -> Cell {
+    c.filter(|c| c.control != 0.0).map_or(Cell::from(None::<f64>), |c| {
+        let (low, high) = (c.low / c.control, c.high / c.control);
+        Cell::shown(vec![low, high], format!("[{:+.1}, {:+.1}]", 100.0 * low, 100.0 * high))
+    })
+}
 /// A p-value.
 #[must_use]
 pub fn p_value(p: Option<f64>) -> Cell {

@@ -1,13 +1,17 @@
 //! The table of `core mine`: what became of every row and every search.
 
 use super::Summary;
-use crate::journal::Table;
+use crate::journal::{Table, words};
+
+/// Longest line, in characters.
+const WIDTH: usize = 110;
 
 impl Summary {
     /// One row a count.
     #[must_use]
     pub fn table(&self) -> Table {
-        let mut table = Table::new("mine", format!("Log {}. {}", self.log, self.note), &["what", "count"]);
+        let mut table =
+            Table::new("mine", words::wrap(&format!("Log {}. {}", self.log, self.note), WIDTH), &["what", "count"]);
         let mut row = |what: &str, count: usize| table.row([what.into(), count.into()]);
         row("rows read", self.rows_read);
         row("rows skipped", self.rows_skipped);

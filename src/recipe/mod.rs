@@ -11,7 +11,7 @@ mod usage;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use sections::{AbTest, Mine, ModelShape, SearchPath, Serve, Train, World};
@@ -72,11 +72,15 @@ impl Recipe {
             return Self::parse(text, &format!("preset {name}"));
         }
         let path = Path::new(name_or_path);
-        let text = std::fs::read_to_string(path).with_context(|| {
+        let bytes = std::fs::read(path).with_context(|| {
             let presets: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
             format!("cannot read recipe {}: give a TOML file or a preset ({})", path.display(), presets.join(", "))
         })?;
-        Self::parse(&text, name_or_path)
+        let text = std::str::from_utf8(&bytes).map_err(|e| {
+            let line = 1 + bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+            anyhow!("recipe {name_or_path}:{line}: a byte that is not UTF-8: save the file as UTF-8 text")
+        })?;
+        Self::parse(text, name_or_path)
     }
 
     /// Reads a recipe from TOML text; `source` is how error messages call it.

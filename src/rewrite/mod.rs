@@ -66,7 +66,8 @@ fn context(question: &Question) -> Result<Context> {
     let mut context: Context = match &question.file {
         None => Context::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}: give --context a JSON file", path.display()))?;
             serde_json::from_str(&text).with_context(|| {
                 let example = r#"{"watched":[{"title":"…"}],"queries":["…"],"place":"…"}"#;
                 format!("{} is not a context; one looks like {example}", path.display())

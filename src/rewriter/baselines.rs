@@ -72,7 +72,7 @@ impl CopyRule {
     /// The query with the best context word behind it.
     #[must_use]
     pub fn rewrite(&self, context: &Context, query: &str) -> Outcome {
-        let asked: HashSet<_> = words(query).collect();
+        let asked: Vec<String> = words(query).collect();
         let mut candidates: Vec<String> = Vec::new();
         for text in context.watched.iter().map(|seen| &seen.title).chain(&context.queries) {
             for word in words(text) {
@@ -82,7 +82,7 @@ impl CopyRule {
             }
         }
         let heads: Vec<&Vec<u32>> = asked.iter().filter_map(|word| self.titles.get(word)).collect();
-        // The rarest known word of the query is its head.
+        // The rarest known word of the query is its head, the first of equals.
         let Some(head) = heads.into_iter().min_by_key(|titles| titles.len()) else { return Outcome::rejected() };
         let weighed = candidates.into_iter().filter_map(|word| Some((self.weight(head, &word)?, word)));
         // Newest context first, so of equal weights the newest wins: keep the first maximum.
@@ -129,5 +129,20 @@ mod tests {
         assert_eq!(rule.rewrite(&context("best car 2024"), "jaguar").rewrite.as_deref(), Some("jaguar car"));
         assert_eq!(rule.rewrite(&context("my cat is funny"), "jaguar").rewrite.as_deref(), Some("jaguar cat"));
         assert_eq!(rule.rewrite(&context("funny dance"), "jaguar").rewrite, None);
+    }
+
+    #[test]
+    fn of_two_equally_rare_words_the_first_is_the_head_every_time() {
+        let title = |t: &str| Doc { title: t.into(), ..Doc::default() };
+        let mut docs: Vec<_> = (0..5).map(|_| title("jaguar car")).collect();
+        docs.extend((0..5).map(|_| title("puma shoes")));
+        docs.extend((0..50).map(|_| title("funny dance")));
+        let rule = CopyRule::fit(&docs);
+        let seen = Seen { title: "car shoes".into(), tags: vec![] };
+        let context = Context { watched: vec![seen], ..Context::default() };
+        for _ in 0..30 {
+            assert_eq!(rule.rewrite(&context, "jaguar puma").rewrite.as_deref(), Some("jaguar puma car"));
+            assert_eq!(rule.rewrite(&context, "puma jaguar").rewrite.as_deref(), Some("puma jaguar shoes"));
+        }
     }
 }

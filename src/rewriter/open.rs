@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use candle_core::Device;
 
 use super::{CopyRule, FrequentGain, PolicyRewriter, Rewriter};
@@ -41,7 +41,9 @@ impl Rewriter {
         let of_run = runs::run_dir(workspace, name).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
         let folder = match of_run {
             Some((folder, _)) => folder,
-            None => hub::resolve(name, None).with_context(|| unknown(workspace, name))?,
+            // Something with a slash can only have been meant as a folder or a hub id, and the hub's sentence is enough.
+            None if name.contains('/') => hub::resolve(name, None)?,
+            None => hub::resolve(name, None).map_err(|_| unknown(workspace, name))?,
         };
         let policy = Policy::load(&folder, &Device::Cpu)?;
         Ok(Self::Policy(Box::new(PolicyRewriter::new(name, policy, recipe.train.max_prompt_tokens)?)))
@@ -69,8 +71,8 @@ pub fn newest_run(workspace: &Path) -> Result<String> {
     }
 }
 
-fn unknown(workspace: &Path, name: &str) -> String {
-    format!(
+fn unknown(workspace: &Path, name: &str) -> Error {
+    anyhow!(
         "no rewriter {name:?}: give a rule ({}), a run under {}, a checkpoint folder, or owner/name on the hub",
         RULES.join(", "),
         workspace.join("runs").display()

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tantivy::collector::TopDocs;
 use tantivy::directory::MmapDirectory;
 use tantivy::query::{BooleanQuery, EnableScoring, Query, TermQuery};
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, STRING, Schema, TEXT, Value};
 use tantivy::tokenizer::{TextAnalyzer, TokenStream};
-use tantivy::{DocAddress, Index, IndexReader, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, Term};
+use tantivy::{
+    DocAddress, Index, IndexReader, ReloadPolicy, Searcher, TERMINATED, TantivyDocument, TantivyError, Term,
+};
 
 use super::folder::{self, Current};
 use super::rank::{self, Candidate};
@@ -97,6 +99,13 @@ impl Engine {
     pub fn open(dir: &Path) -> Result<Self> {
         let current = folder::read(dir)?;
         let damaged = || format!("the search index in {} is damaged: delete it and run `core simulate`", dir.display());
+        // A reader takes a lock in the folder, which is no damage when it cannot.
+        let unreadable = |error: TantivyError| match error {
+            TantivyError::LockFailure(..) => {
+                anyhow!("cannot lock the search index in {}: check the folder's permissions", dir.display())
+            }
+            _ => anyhow::Error::new(error).context(damaged()),
+        };
         let index = Index::open_in_dir(dir.join(&current.folder)).with_context(damaged)?;
         let (expected, fields) = schema();
         anyhow::ensure!(
@@ -104,7 +113,7 @@ impl Engine {
             "the search index in {} is of another version: delete it and run `core simulate`",
             dir.display()
         );
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().with_context(damaged)?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(unreadable)?;
         let analyzer = index.tokenizer_for_field(fields.title).with_context(damaged)?;
         Ok(Self { reader, fields, analyzer, current })
     }

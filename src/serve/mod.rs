@@ -31,10 +31,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// # Errors
 /// No index or model; a port in use.
 pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, host: IpAddr, port: u16) -> Result<()> {
-    let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
-    let rewriter = Rewriter::open(workspace, recipe, rewriter)?;
-    let name = rewriter.name().to_owned();
-    Journal::record(workspace, "serve", &name, &recipe.to_toml(), |journal| {
+    Journal::record(workspace, "serve", rewriter, &recipe.to_toml(), |journal| {
+        let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+        let rewriter = Rewriter::open(workspace, recipe, rewriter)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         let served = runtime.block_on(serve(Paths::new(engine, rewriter, recipe), (host, port).into(), journal));
@@ -53,7 +52,10 @@ async fn serve(paths: Paths, address: SocketAddr, journal: &Journal) -> Result<(
                 address.ip()
             )
         }
-        _ => anyhow!("cannot listen on {address}: {e}"),
+        std::io::ErrorKind::PermissionDenied => {
+            anyhow!("may not listen on port {}: choose one above 1023 with --port", address.port())
+        }
+        _ => anyhow!("cannot listen on {address}: {e}; give --host an address of this machine, such as 127.0.0.1"),
     })?;
     let bound = listener.local_addr()?;
     eprintln!("  serving {} on http://{bound}  (Ctrl-C stops)", paths.rewriter_name());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Journal, Progress, Table, stop};
 use crate::recipe::{Fingerprint, Recipe};
 use crate::search::{Engine, index_dir};
-use crate::store::{LogKind, Store};
+use crate::store::{Lock, LogKind, Store};
 use crate::world::World;
 use pages::PlainPages;
 use spool::Spool;
@@ -73,6 +73,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, fresh: bool) -> Result<Summary> {
 }
 
 fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> Result<Summary> {
+    let _alone = Lock::take(workspace, &format!("simulate-{}", recipe.name))?;
     let mut store = Store::open(workspace)?;
     let origin = origin(recipe);
     let earlier = store.find_log(&recipe.name)?;

@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{FILE_NAME, MIGRATIONS, Store, explain, open_to_read};
 use anyhow::Result;
-use rusqlite::{Connection, OpenFlags};
-
-use super::{FILE_NAME, MIGRATIONS, Store, explain};
 
 /// What a store is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +35,7 @@ pub fn health(workspace: &Path) -> Result<Option<Health>> {
 }
 
 fn look(path: &Path) -> Result<Health> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let store = Store { conn: Connection::open_with_flags(path, flags)?, path: path.to_owned() };
-    store.conn.busy_timeout(std::time::Duration::from_secs(10))?;
+    let store = Store { conn: open_to_read(path)?, path: path.to_owned() };
     let version = store.version()?;
     let mut check = store.conn.prepare("PRAGMA quick_check(10)")?;
     let said: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;

@@ -100,9 +100,16 @@ impl Store {
         match logs.into_iter().find(|log| log.name == name) {
             Some(log) => Ok(log),
             None if names.is_empty() => {
-                bail!("{} holds no log yet: run `core demo` or `core mine`", self.path.display())
+                bail!(
+                    "{} holds no log yet: run `core demo` or `core simulate`, or read one with `core mine --from ubi`",
+                    self.path.display()
+                )
             }
-            None => bail!("no log {name:?} in {}: it holds {}", self.path.display(), names.join(", ")),
+            None => bail!(
+                "no log {name:?} in {}: it holds {}; name one of these, or make it with `core simulate`",
+                self.path.display(),
+                names.join(", ")
+            ),
         }
     }
 

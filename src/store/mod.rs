@@ -4,6 +4,7 @@
 
 mod examples;
 mod health;
+mod lock;
 mod logs;
 mod records;
 mod split;
@@ -16,6 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub use examples::{ExampleRow, Split};
 pub use health::{Health, health};
+pub use lock::Lock;
 pub use logs::{LogInfo, LogKind, LogWriter};
 pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
 pub use split::person_split;
@@ -38,8 +40,9 @@ impl Store {
     /// # Errors
     /// A folder that cannot be made, a file that is not a store, or a store of a newer version.
     pub fn open(workspace: &Path) -> Result<Self> {
-        std::fs::create_dir_all(workspace)
-            .with_context(|| format!("cannot make the workspace folder {}", workspace.display()))?;
+        std::fs::create_dir_all(workspace).with_context(|| {
+            format!("cannot make the workspace folder {}: name another --workspace", workspace.display())
+        })?;
         let path = workspace.join(FILE_NAME);
         let conn = Connection::open(&path).with_context(|| format!("cannot open the store {}", path.display()))?;
         let mut store = Self { conn, path };
@@ -56,10 +59,7 @@ impl Store {
         if !path.exists() {
             bail!("no store at {}: run `core demo` first, or name a workspace with --workspace", path.display());
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&path, flags)
-            .with_context(|| format!("cannot open the store {}", path.display()))?;
-        conn.busy_timeout(Duration::from_secs(10))?;
+        let conn = open_to_read(&path).map_err(|e| explain(e, &path))?;
         let store = Self { conn, path };
         let version = store.version().map_err(|e| store.explain(e))?;
         if version < MIGRATIONS.len() {
@@ -115,6 +115,33 @@ impl Store {
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         explain(error, &self.path)
     }
+}
+
+/// Opens a file for reading only.
+///
+/// SQLite wants to make files beside one in WAL mode even to read it. Where the folder cannot be written, and nothing
+/// waits in a WAL beside it, the file is read as one that nobody changes.
+fn open_to_read(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_secs(10))?;
+    let Err(error) = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)) else {
+        return Ok(conn);
+    };
+    let waiting = std::fs::metadata(path.with_extension("db-wal")).is_ok_and(|wal| wal.len() > 0);
+    if waiting || !matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) {
+        return Err(error.into());
+    }
+    let mut uri = String::from("file:");
+    for &byte in std::path::absolute(path)?.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' => uri.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    Ok(Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?)
 }
 
 /// Adds the file and the remedy to an SQLite error a person can do something about.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Event, Journal, Table, stop};
 use crate::model::{Config, Policy, Tokenizer, hub, runs};
 use crate::recipe::Recipe;
-use crate::store::{ExampleRow, Split, Store};
+use crate::store::{ExampleRow, Lock, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
 
 use checkpoint::Fingerprint;
@@ -90,7 +90,9 @@ impl Summary {
 /// checkpoint saved.
 pub fn run(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<Summary> {
     Journal::record(workspace, "train", options.name, &recipe.to_toml(), |journal| {
-        prepare(workspace, recipe, options, journal)?.train(journal)
+        let dir = runs::run_dir(workspace, options.name)?;
+        let _alone = Lock::take(workspace, &format!("train-{}", options.name))?;
+        prepare(workspace, recipe, options, dir, journal)?.train(journal)
     })
 }
 
@@ -106,7 +108,13 @@ struct Trainer<'a> {
     step: u64,
 }
 
-fn prepare<'a>(workspace: &Path, recipe: &'a Recipe, options: &Options, journal: &Journal) -> Result<Trainer<'a>> {
+fn prepare<'a>(
+    workspace: &Path,
+    recipe: &'a Recipe,
+    options: &Options,
+    dir: PathBuf,
+    journal: &Journal,
+) -> Result<Trainer<'a>> {
     let store = Store::open(workspace)?;
     let log = store.log(options.log)?;
     let examples = store.examples(&log, Split::Train)?;
@@ -114,7 +122,6 @@ fn prepare<'a>(workspace: &Path, recipe: &'a Recipe, options: &Options, journal:
     if examples.is_empty() {
         bail!("log {:?} has no training examples: run `core mine --log {}` first", options.log, options.log);
     }
-    let dir = runs::run_dir(workspace, options.name)?;
     let fingerprint = Fingerprint::of(recipe, options, &log.origin, examples.len());
     let device = Device::Cpu;
     let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
