@@ -37,6 +37,13 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 dispatch! {
+    /// [`dot`] for callers that are not themselves compiled for an instruction set.
+    pub(super) fn dot_product(a: &[f32], b: &[f32]) -> f32 {
+        dot(a, b)
+    }
+}
+
+dispatch! {
     /// RMS norm of each row of `width`: `y = x · inv · w`, `inv = 1/√(mean x² + eps)`, kept for the backward pass.
     pub(super) fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
         let width = w.len();

@@ -4,6 +4,8 @@
 
 use gemm::Parallelism;
 
+use super::skinny;
+
 /// A matrix to read: element (i, j) lies at `i · rs + j · cs`.
 #[derive(Clone, Copy)]
 pub(super) struct Mat<'a> {
@@ -65,6 +67,17 @@ pub(super) fn matmul(dst: MatMut, a: Mat, b: Mat, alpha: f32, add: bool) {
         }
         return;
     }
+    // Few rows, both sides contiguous along the sum: no packing pays.
+    if m <= skinny::MOST_ROWS && (a.cs, a.rs) == (1, k) && (b.rs, b.cs) == (1, k) {
+        skinny::product(dst.data, dst.rs, &a.data[..m * k], &b.data[..n * k], k, alpha, add);
+        return;
+    }
+    general(dst, a, b, alpha, add);
+}
+
+/// The product by `gemm`, whatever the strides.
+fn general(dst: MatMut, a: Mat, b: Mat, alpha: f32, add: bool) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
     let last = |rows: usize, cols: usize, rs: usize, cs: usize| (rows - 1) * rs + (cols - 1) * cs;
     assert!(last(m, k, a.rs, a.cs) < a.data.len(), "left view is beyond its slice");
     assert!(last(k, n, b.rs, b.cs) < b.data.len(), "right view is beyond its slice");
@@ -126,6 +139,45 @@ mod tests {
             for (got, wanted) in out.iter().zip(&wanted) {
                 assert!((got - wanted).abs() < 1e-4, "{got} against {wanted}");
             }
+        }
+    }
+
+    #[test]
+    fn few_rows_take_the_other_kernel_to_the_same_numbers() {
+        let a: Vec<f32> = (0..40 * 37).map(|i| (i as f32 * 0.9).sin()).collect();
+        let b: Vec<f32> = (0..11 * 37).map(|i| (i as f32 * 0.3).cos()).collect();
+        for m in [1, 3, 4, 6, 16, 17, 40] {
+            let (left, right) = (Mat::new(&a[..m * 37], m, 37), Mat::new(&b, 11, 37).t());
+            let mut out = vec![0.5; m * 13];
+            matmul(MatMut::strided(&mut out, m, 11, 13), left, right, 2.0, true);
+            for (i, wanted) in naive(left, right).into_iter().enumerate() {
+                let got = out[i / 11 * 13 + i % 11];
+                assert!((got - 0.5 - 2.0 * wanted).abs() < 1e-4, "{m} rows: {got} against {wanted}");
+            }
+            assert!((0..m).all(|row| out[row * 13 + 11] == 0.5), "a column beyond the product was written");
+        }
+    }
+
+    #[test]
+    #[ignore = "a measurement: cargo test --release --lib few_rows_against_many -- --ignored --nocapture"]
+    fn few_rows_against_many() {
+        let (n, k) = (768, 256);
+        let (x, w) = (vec![0.5; 64 * k], vec![0.25; n * k]);
+        let mut y = vec![0.0; 64 * n];
+        for m in [1, 2, 4, 8, 12, 16, 24, 32, 64] {
+            let mut best = [f64::MAX; 2];
+            for _ in 0..200 {
+                let started = std::time::Instant::now();
+                skinny::product(&mut y, n, &x[..m * k], &w, k, 1.0, false);
+                best[0] = best[0].min(started.elapsed().as_secs_f64());
+                let started = std::time::Instant::now();
+                // Strides that do not qualify for the other kernel.
+                let left = Mat { rs: k, cs: 1, data: &x, rows: m, cols: k };
+                general(MatMut::new(&mut y, m, n), left, Mat::new(&w, n, k).t(), 1.0, false);
+                best[1] = best[1].min(started.elapsed().as_secs_f64());
+            }
+            let speed = |s: f64| 2e-9 * (m * n * k) as f64 / s;
+            println!("{m} rows: few {:.0} GFLOP/s, general {:.0} GFLOP/s", speed(best[0]), speed(best[1]));
         }
     }
 

@@ -13,6 +13,7 @@ mod matmul;
 mod pack;
 mod plan;
 pub(super) mod simd;
+mod skinny;
 
 use anyhow::Result;
 use rayon::prelude::*;
