@@ -5,8 +5,8 @@ mod golden;
 
 use std::collections::HashMap;
 
-use candle_core::{Device, Tensor};
-use core_rewriter::model::{Group, Policy};
+use candle_core::Device;
+use core_rewriter::model::{Group, Pass, Policy, Slope};
 use core_rewriter::train::optim::{AdamW, AdamWSettings, Decay, Gradients};
 use golden::{close_relative, flat, ids, list, number, numbers, relative_l2};
 use serde_json::Value;
@@ -16,13 +16,16 @@ fn batch(value: &Value) -> Vec<Group> {
     list(value).iter().map(group).collect()
 }
 
-/// Mean negative log-likelihood over all completion tokens of the batch.
-fn loss(policy: &Policy, groups: &[Group]) -> Tensor {
-    policy.logprobs(groups, 1.0).unwrap().mean_all().unwrap().neg().unwrap()
-}
+/// How log-probabilities and gradients are computed; every golden holds for each way.
+type Way = fn(&Policy, &[Group], f64, &Slope) -> anyhow::Result<Pass>;
+const WAYS: [(&str, Way); 2] = [("engine", Policy::gradient), ("graph", Policy::gradient_in_graph)];
 
-fn gradients(policy: &Policy, loss: &Tensor) -> Gradients {
-    Gradients::collect(policy.vars(), &mut loss.backward().unwrap()).unwrap()
+/// Mean negative log-likelihood over all completion tokens of the batch, and its gradient.
+fn step(way: Way, policy: &Policy, groups: &[Group]) -> (f64, Gradients) {
+    let tokens: usize = groups.iter().flat_map(|g| &g.completions).map(Vec::len).sum();
+    let pass = way(policy, groups, 1.0, &|_, logprobs| vec![-1.0 / tokens as f32; logprobs.len()]).unwrap();
+    let loss = -pass.logprobs.iter().map(|&lp| f64::from(lp)).sum::<f64>() / tokens as f64;
+    (loss, Gradients::new(pass.grads))
 }
 
 fn snapshot(policy: &Policy) -> HashMap<String, Vec<f64>> {
@@ -43,11 +46,13 @@ fn the_first_gradient_is_that_of_transformers() {
     let reference = golden::json("train/sft_full.json");
     let tensors = golden::tensors("train/sft_full.safetensors");
     let policy = Policy::load(&golden::path(reference["model"].as_str().unwrap()), &Device::Cpu).unwrap();
-    let grads = gradients(&policy, &loss(&policy, &batch(&reference["batches"][0])));
-    close_relative(grads.norm().unwrap(), number(&reference["grad_global_norm_step1"]), 1e-4, "global norm");
-    for ((name, _), grad) in policy.vars().iter().zip(grads.tensors()) {
-        let far = relative_l2(&flat(grad), &flat(&tensors[&format!("grad_step1.{name}")]));
-        assert!(far <= 1e-4, "{name}: {far:e}");
+    for (path, way) in WAYS {
+        let (_, grads) = step(way, &policy, &batch(&reference["batches"][0]));
+        close_relative(grads.norm().unwrap(), number(&reference["grad_global_norm_step1"]), 1e-4, "global norm");
+        for ((name, _), grad) in policy.vars().iter().zip(grads.tensors()) {
+            let far = relative_l2(&flat(grad), &flat(&tensors[&format!("grad_step1.{name}")]));
+            assert!(far <= 1e-4, "{name} by the {path}: {far:e}");
+        }
     }
 }
 
@@ -56,7 +61,8 @@ fn three_steps_follow_pytorch_with_and_without_clipping_and_decay_groups() {
     let reference = golden::json("train/sft_full.json");
     let o = &reference["optimizer"];
     let betas = numbers(&o["betas"]);
-    for (run, expected) in reference["runs"].as_object().unwrap() {
+    let runs = reference["runs"].as_object().unwrap().iter();
+    for ((run, expected), (_, way)) in runs.flat_map(|run| WAYS.map(|way| (run, way))) {
         let policy = Policy::load(&golden::path(reference["model"].as_str().unwrap()), &Device::Cpu).unwrap();
         let (clip, decay) = run.strip_prefix("clip_").and_then(|r| r.split_once("_decay_")).unwrap();
         let max_norm = clip.parse().unwrap_or(0.0);
@@ -70,9 +76,9 @@ fn three_steps_follow_pytorch_with_and_without_clipping_and_decay_groups() {
         let mut adam = AdamW::new(policy.vars(), settings).unwrap();
         let start = snapshot(&policy);
         for (k, groups) in list(&reference["batches"]).iter().enumerate() {
-            let loss = loss(&policy, &batch(groups));
-            close_relative(flat(&loss)[0], number(&expected["loss"][k]), 1e-5, &format!("{run} loss {k}"));
-            let norm = adam.step(&gradients(&policy, &loss), number(&o["lr"]), max_norm).unwrap();
+            let (loss, grads) = step(way, &policy, &batch(groups));
+            close_relative(loss, number(&expected["loss"][k]), 1e-5, &format!("{run} loss {k}"));
+            let norm = adam.step(&grads, number(&o["lr"]), max_norm).unwrap();
             close_relative(norm, number(&expected["grad_norm"][k]), 1e-4, &format!("{run} norm {k}"));
             if let Some(after) = expected.get(format!("after_step_{}", k + 1)) {
                 compare_changes(&policy, &start, after, &format!("{run} step {}", k + 1));

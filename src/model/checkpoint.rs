@@ -1,156 +1,14 @@
-//! Weights in and out of a folder (safetensors only), and folders that appear whole or not at all.
+//! Folders that appear whole or not at all, and are read whole while they are replaced.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device, Tensor, Var};
-use serde::Deserialize;
-use serde_json::json;
-
-use super::config::Config;
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// The files that hold a folder's weights: one, or the shards that an index names.
-///
-/// # Errors
-/// Neither kind is there; the index is malformed or names a file outside the folder.
-pub(super) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    if dir.join(SINGLE).exists() {
-        return Ok(vec![dir.join(SINGLE)]);
-    }
-    let path = dir.join(INDEX);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => bail!(
-            "no weights in {}: it needs {SINGLE}, or {INDEX} and the shards it names (other formats are not read)",
-            dir.display()
-        ),
-        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
-    };
-    shard_names(&text)
-        .with_context(|| format!("cannot use {}", path.display()))
-        .map(|names| names.into_iter().map(|name| dir.join(name)).collect())
-}
-
-/// Names of the shards in the text of an index, each once.
-///
-/// # Errors
-/// Malformed JSON; a name that is not a plain safetensors file name.
-pub(super) fn shard_names(index: &str) -> Result<Vec<String>> {
-    let index: Index = serde_json::from_str(index).context("it is not an index of safetensors shards")?;
-    let mut names: Vec<String> = index.weight_map.into_values().collect();
-    names.sort();
-    names.dedup();
-    for name in &names {
-        let plain = !name.contains(['/', '\\']) && name.ends_with(".safetensors");
-        ensure!(plain, "it names `{name}`, which is not a safetensors file of the same folder");
-    }
-    Ok(names)
-}
-
-/// Reads every parameter of `config` as float32, in the order of [`Config::parameters`].
-///
-/// # Errors
-/// A missing, truncated or malformed file; a missing tensor; a tensor of another shape.
-pub(super) fn load_weights(dir: &Path, config: &Config, device: &Device) -> Result<Vec<(String, Var)>> {
-    let mut tensors: HashMap<String, Tensor> = HashMap::new();
-    for path in weight_files(dir)? {
-        tensors.extend(read_safetensors(&path)?);
-    }
-    let mut vars = Vec::new();
-    for (name, shape) in config.parameters() {
-        let tensor = tensors.remove(&name).with_context(|| {
-            format!("{}: tensor {name} is missing: the weights do not belong to this config.json", dir.display())
-        })?;
-        ensure!(
-            tensor.dims() == shape,
-            "{}: tensor {name} has shape {:?}, but config.json asks for {shape:?}",
-            dir.display(),
-            tensor.dims()
-        );
-        let tensor = tensor.to_dtype(DType::F32)?.to_device(device)?;
-        vars.push((name, Var::from_tensor(&tensor)?));
-    }
-    Ok(vars)
-}
-
-/// Reads one safetensors file onto the CPU.
-///
-/// # Errors
-/// The file is missing, truncated or not safetensors; each with its remedy.
-pub fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    let bytes = fs::read(path).with_context(|| {
-        format!("cannot read {}: the folder is incomplete, fetch or write it again", path.display())
-    })?;
-    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).with_context(|| {
-        format!("{} is damaged (truncated, or not safetensors): fetch or write it again", path.display())
-    })
-}
-
-/// Writes tensors to one safetensors file, with the metadata that transformers asks for.
-///
-/// # Errors
-/// A full disk; a folder that cannot be written.
-pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metadata: &[(&str, String)]) -> Result<()> {
-    let mut info: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
-    info.insert("format".into(), "pt".into());
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    let bytes =
-        safetensors::serialize(views, Some(info)).with_context(|| format!("cannot lay out {}", path.display()))?;
-    write_file(path, &bytes)
-}
+use anyhow::{Context, Result, bail};
 
 /// Writes a file, with a full disk told apart.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|e| explain(e, path))
-}
-
-/// Writes `model.safetensors`, or shards of at most `max_shard_bytes` and their index.
-///
-/// # Errors
-/// A full disk; a folder that cannot be written.
-pub(super) fn save_weights(dir: &Path, vars: &[(String, Var)], max_shard_bytes: Option<u64>) -> Result<()> {
-    let shards = split(vars, max_shard_bytes.unwrap_or(u64::MAX));
-    let detached = |shard: &[(String, Var)]| -> Vec<(String, Tensor)> {
-        shard.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
-    };
-    if let [only] = shards.as_slice() {
-        return write_safetensors(&dir.join(SINGLE), &detached(only), &[]);
-    }
-    let mut weight_map = BTreeMap::new();
-    for (i, shard) in shards.iter().enumerate() {
-        let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-        write_safetensors(&dir.join(&file), &detached(shard), &[])?;
-        weight_map.extend(shard.iter().map(|(name, _)| (name.clone(), file.clone())));
-    }
-    let total: usize = vars.iter().map(|(_, var)| 4 * var.elem_count()).sum();
-    let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
-    write_file(&dir.join(INDEX), format!("{index:#}\n").as_bytes())
-}
-
-/// Runs of parameters that stay within `limit` bytes; one that is larger alone gets its own.
-fn split(vars: &[(String, Var)], limit: u64) -> Vec<&[(String, Var)]> {
-    let (mut shards, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (i, (_, var)) in vars.iter().enumerate() {
-        let size = 4 * var.elem_count() as u64;
-        if i > start && bytes + size > limit {
-            shards.push(&vars[start..i]);
-            (start, bytes) = (i, 0);
-        }
-        bytes += size;
-    }
-    shards.push(&vars[start..]);
-    shards
 }
 
 /// Makes a folder appear with all its contents or not at all, replacing one that is there.
@@ -184,6 +42,40 @@ pub fn write_atomically(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> R
         fs::remove_dir_all(&old).map_err(|e| explain(e, &old))?;
     }
     Ok(())
+}
+
+/// Reads a folder that [`write_atomically`] may replace meanwhile: what `read` gives is all old or all new.
+///
+/// # Errors
+/// Those of `read`; a folder that is replaced faster than it can be read.
+pub fn read_whole<T>(dir: &Path, read: impl Fn(&Path) -> Result<T>) -> Result<T> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        // Between the writer's two renames, the old folder is the one that is whole.
+        let from = if dir.exists() || !parked(dir).exists() { dir.to_owned() } else { parked(dir) };
+        let before = identity(&from);
+        let result = read(&from);
+        let steady = before.is_some() && before == identity(&from);
+        // A folder that was not there may have been between names; one that stays away is the reader's error.
+        if steady || (attempts >= 10 && before.is_none()) {
+            return result;
+        }
+        if attempts == 100 {
+            bail!("{} is replaced faster than it can be read: stop the program that writes it", dir.display());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// What changes when a folder is replaced.
+fn identity(dir: &Path) -> Option<(u64, std::time::SystemTime)> {
+    let data = fs::metadata(dir).ok()?;
+    #[cfg(unix)]
+    let number = std::os::unix::fs::MetadataExt::ino(&data);
+    #[cfg(not(unix))]
+    let number = 0;
+    Some((number, data.modified().ok()?))
 }
 
 /// Finishes or undoes a replacement that was cut short: afterwards `dir` is the newest whole folder, if any is.
@@ -224,7 +116,11 @@ fn sweep(parent: &Path, prefix: &str) -> Result<()> {
 fn flush(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(|e| explain(e, dir))? {
         let path = entry.map_err(|e| explain(e, dir))?.path();
-        File::open(&path).and_then(|f| f.sync_all()).map_err(|e| explain(e, &path))?;
+        if path.is_dir() {
+            flush(&path)?;
+        } else {
+            File::open(&path).and_then(|f| f.sync_all()).map_err(|e| explain(e, &path))?;
+        }
     }
     flush_folder(dir)
 }
@@ -272,6 +168,39 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_sees_all_old_or_all_new_while_the_folder_is_replaced() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("ckpt");
+        let write = |i: usize| {
+            write_atomically(&dir, |d| {
+                write_file(&d.join("a"), i.to_string().as_bytes())?;
+                write_file(&d.join("b"), i.to_string().as_bytes())
+            })
+        };
+        write(0).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut seen = Vec::new();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) || seen.is_empty() {
+                    let pair = read_whole(&dir, |d| {
+                        let file = |name: &str| Ok::<_, anyhow::Error>(fs::read_to_string(d.join(name))?);
+                        Ok((file("a")?, file("b")?))
+                    });
+                    let (a, b) = pair.unwrap();
+                    assert_eq!(a, b);
+                    seen.push(a);
+                }
+                seen.dedup();
+                seen
+            });
+            (1..100).for_each(|i| write(i).unwrap());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(reader.join().unwrap().len() > 1, "the reader saw no replacement");
+        });
+    }
+
+    #[test]
     fn a_replacement_cut_between_its_renames_is_put_back() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = tmp.path().join("ckpt");
@@ -285,12 +214,5 @@ mod tests {
     fn a_full_disk_is_said_in_a_sentence() {
         let error = explain(ErrorKind::StorageFull.into(), Path::new("x"));
         assert!(error.to_string().contains("the disk is full"));
-    }
-
-    #[test]
-    fn shards_outside_the_folder_are_refused() {
-        for name in ["../x.safetensors", "/etc/x.safetensors", "x.bin"] {
-            assert!(shard_names(&format!(r#"{{"weight_map": {{"a": "{name}"}}}}"#)).is_err(), "{name}");
-        }
     }
 }

@@ -4,16 +4,20 @@
 //! decoder here is our own. [`Policy::logprobs`] is the differentiable face, [`Policy::generate`] the fast one
 //! without a graph; both read the same variables.
 
+mod cached;
 mod chat;
 pub mod checkpoint;
 mod config;
 mod decode;
+mod engine;
+mod gradient;
 pub mod hub;
 mod prompting;
 pub mod runs;
 mod sampling;
 mod tokenizer;
 mod transformer;
+mod weights;
 
 use std::path::Path;
 
@@ -24,10 +28,13 @@ use rand_chacha::ChaCha8Rng;
 
 pub use config::{Config, Family};
 pub use decode::Completion;
+pub use gradient::{Pass, Slope};
 pub use sampling::{Decoding, distribution};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
+pub use weights::{read_safetensors, write_safetensors};
 
+use engine::Engine;
 use transformer::{Batch, Weights};
 
 /// One prompt and its completions: the unit of training, sampling and scoring.
@@ -69,11 +76,14 @@ impl Policy {
     /// # Errors
     /// A missing, damaged or unsupported file, by name and with the remedy.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        checkpoint::settle(dir)?;
-        ensure!(dir.is_dir(), "there is no model folder at {}", dir.display());
+        checkpoint::read_whole(dir, |dir| Self::read(dir, device))
+    }
+
+    fn read(dir: &Path, device: &Device) -> Result<Self> {
+        ensure!(dir.is_dir(), "there is no model folder at {}: train one, or give another path", dir.display());
         let config = Config::load(dir)?;
         let tokenizer = Tokenizer::load(dir)?;
-        let vars = checkpoint::load_weights(dir, &config, device)?;
+        let vars = weights::load_weights(dir, &config, device)?;
         Self::new(config, tokenizer, vars, device).with_context(|| format!("cannot use {}", dir.display()))
     }
 
@@ -120,7 +130,7 @@ impl Policy {
     pub fn save(&self, dir: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
         checkpoint::write_file(&dir.join("config.json"), self.config.to_json().as_bytes())?;
         self.tokenizer.save(dir)?;
-        checkpoint::save_weights(dir, &self.vars, max_shard_bytes)
+        weights::save_weights(dir, &self.vars, max_shard_bytes)
     }
 
     /// The trainable parameters under their Hugging Face names, always in the same order.
@@ -143,6 +153,25 @@ impl Policy {
     /// positions; a temperature that is not positive.
     pub fn logprobs(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
         ensure!(temperature > 0.0 && temperature.is_finite(), "temperature = {temperature} must be above 0");
+        self.check_groups(groups)?;
+        self.logprobs_in_graph(groups, temperature)
+    }
+
+    pub(super) fn check_groups(&self, groups: &[Group]) -> Result<()> {
+        for (g, group) in groups.iter().enumerate() {
+            ensure!(!group.prompt.is_empty(), "group {g} has an empty prompt: it needs at least one token");
+            for completion in &group.completions {
+                let ids = [group.prompt.as_slice(), completion].concat();
+                decode::check_ids(&self.config, &ids).with_context(|| format!("group {g}"))?;
+            }
+        }
+        let any = groups.iter().any(|g| g.completions.iter().any(|c| !c.is_empty()));
+        ensure!(any, "no group has a completion token: there is nothing to score");
+        Ok(())
+    }
+
+    /// [`Policy::logprobs`] from candle's own operations: for devices other than the CPU, and the engine's reference.
+    fn logprobs_in_graph(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
         let (logits, targets) = self.completion_logits(groups)?;
         let logits = if temperature == 1.0 { logits } else { (logits / temperature)? };
         let largest = logits.max_keepdim(D::Minus1)?.detach();
@@ -155,11 +184,9 @@ impl Policy {
     fn completion_logits(&self, groups: &[Group]) -> Result<(Tensor, Tensor)> {
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
         let mut places = Vec::new();
-        for (g, group) in groups.iter().enumerate() {
+        for group in groups {
             for completion in group.completions.iter().filter(|c| !c.is_empty()) {
                 let mut ids = [group.prompt.as_slice(), completion].concat();
-                ensure!(!group.prompt.is_empty(), "group {g} has an empty prompt");
-                decode::check_ids(&self.config, &ids).with_context(|| format!("group {g}"))?;
                 // The last token is predicted, but predicts nothing.
                 ids.pop();
                 places.push((rows.len(), group.prompt.len() - 1, completion.len()));
@@ -167,7 +194,6 @@ impl Policy {
                 rows.push(ids);
             }
         }
-        ensure!(!targets.is_empty(), "no group has a completion token: there is nothing to score");
         let batch = Batch::new(&rows, &self.device)?;
         let wanted: Vec<u32> = places
             .iter()
@@ -202,7 +228,20 @@ impl Policy {
     /// # Errors
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
-        decode::generate(&self.config, &self.plain, prompts, settings, seed)
+        if self.device.is_cpu() {
+            let engine = Engine::new(&self.config)?;
+            return self.on_slices(|params| {
+                let decode = |rows: &mut [decode::Row]| engine::decode(&engine, params, rows, settings);
+                decode::generate(&self.config, prompts, settings, seed, decode)
+            });
+        }
+        self.generate_from_candle(prompts, settings, seed)
+    }
+
+    /// [`Policy::generate`] from candle's own operations: for devices other than the CPU, and the engine's reference.
+    fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+        let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, rows, settings);
+        decode::generate(&self.config, prompts, settings, seed, decode)
     }
 }
 
@@ -223,3 +262,6 @@ fn normal(rng: &mut impl Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Shapes: `b` rows, `t` positions, `n = b·t` tokens, `h` width, `q` query heads, `k` key/value heads, `d` head width.
 //! Rows are padded on the right, so the causal mask alone keeps padding out of every real token.
 //! candle's fused `rms_norm`, `rope` and `softmax_last_dim` have no backward and pass no gradient without a word;
-//! none of them may be used here (`tests::every_parameter_receives_a_gradient` in `model/mod.rs` watches).
+//! none of them may be used here; the tests of `model/mod.rs` and `tests/golden_model.rs` watch.
 
 use anyhow::Result;
 use candle_core::{D, Device, Tensor};

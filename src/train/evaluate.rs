@@ -52,7 +52,7 @@ pub(super) fn evaluate(
                 completions: vec![tokenizer.completion(&target)?],
             });
         }
-        let logprobs = policy.logprobs(&groups, 1.0)?.detach().to_vec1::<f32>()?;
+        let logprobs = policy.score(&groups, 1.0)?;
         tally.nll -= logprobs.iter().map(|&lp| f64::from(lp)).sum::<f64>();
         tally.tokens += logprobs.len();
         let prompts: Vec<Vec<u32>> = groups.into_iter().map(|g| g.prompt).collect();

@@ -211,10 +211,9 @@ impl Trainer<'_> {
         let mut gradients: Option<Gradients> = None;
         let mut loss = 0.0;
         for groups in &batches {
-            let logprobs = self.policy.logprobs(groups, 1.0)?;
-            let batch_loss = sft::loss(&logprobs, loss_tokens)?;
-            loss += f64::from(batch_loss.to_scalar::<f32>()?);
-            let of_batch = Gradients::collect(self.policy.vars(), &mut batch_loss.backward()?)?;
+            let pass = self.policy.gradient(groups, 1.0, &|_, logprobs| sft::slope(logprobs, loss_tokens))?;
+            loss += sft::loss(&pass.logprobs, loss_tokens);
+            let of_batch = Gradients::new(pass.grads);
             match &mut gradients {
                 Some(sum) => sum.add(&of_batch)?,
                 None => gradients = Some(of_batch),

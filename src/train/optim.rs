@@ -1,17 +1,17 @@
 //! AdamW with moments that can be saved, clipping by the global norm, and the learning-rate schedule.
 
+mod fused;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Storage, Tensor, Var};
+use candle_core::{DType, Storage, Tensor, Var};
 use rayon::prelude::*;
 
-use crate::model::checkpoint::{read_safetensors, write_safetensors};
-
-/// Elements per task when a slice is spread over threads.
-const CHUNK: usize = 1 << 14;
+use crate::model::{read_safetensors, write_safetensors};
+use fused::{Average, CHUNK, Update, values};
 
 /// Which parameters decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,12 @@ impl Gradients {
         Ok(Self(vars.iter().map(take).collect::<Result<_>>()?))
     }
 
+    /// Gradients that are already in the parameters' order.
+    #[must_use]
+    pub fn new(grads: Vec<Tensor>) -> Self {
+        Self(grads)
+    }
+
     /// Adds another micro-batch's gradients.
     ///
     /// # Errors
@@ -100,7 +106,13 @@ fn sum_of_squares(grad: &Tensor) -> Result<f64> {
     // Chunks are summed in order, so that the sum does not depend on the number of threads.
     let parts: Vec<f64> = values(storage, layout)?
         .par_chunks(CHUNK)
-        .map(|part| part.iter().map(|x| f64::from(*x) * f64::from(*x)).sum())
+        .map(|part| {
+            let mut lanes = [0.0f64; 8];
+            for eight in part.chunks(8) {
+                lanes.iter_mut().zip(eight).for_each(|(lane, x)| *lane += f64::from(*x) * f64::from(*x));
+            }
+            lanes.iter().sum()
+        })
         .collect();
     Ok(parts.iter().sum())
 }
@@ -219,102 +231,28 @@ impl AdamW {
 
 impl Param {
     fn update(&self, grad: &Tensor, factor: f64, s: &AdamWSettings, update: &Update) -> candle_core::Result<()> {
+        if self.var.device().is_cpu() {
+            return self.update_fused(grad, factor, s, update);
+        }
+        self.update_plain(grad, factor, s, update)
+    }
+
+    fn update_fused(&self, grad: &Tensor, factor: f64, s: &AdamWSettings, update: &Update) -> candle_core::Result<()> {
         let mean = Average { beta: s.beta1 as f32, factor: factor as f32, squared: false };
         let square = Average { beta: s.beta2 as f32, factor: factor as f32, squared: true };
-        if self.var.device().is_cpu() {
-            self.mean.inplace_op2(grad, &mean)?;
-            self.square.inplace_op2(grad, &square)?;
-            return self.var.inplace_op3(&self.mean, &self.square, update);
-        }
-        // The same from plain operations, for devices without the fused ones.
+        self.mean.inplace_op2(grad, &mean)?;
+        self.square.inplace_op2(grad, &square)?;
+        self.var.inplace_op3(&self.mean, &self.square, update)
+    }
+
+    /// The same from candle's operations, for devices without the fused ones.
+    fn update_plain(&self, grad: &Tensor, factor: f64, s: &AdamWSettings, update: &Update) -> candle_core::Result<()> {
         let grad = (grad * factor)?;
         self.mean.set(&((self.mean.as_tensor() * s.beta1)? + (&grad * (1.0 - s.beta1))?)?)?;
         self.square.set(&((self.square.as_tensor() * s.beta2)? + (grad.sqr()? * (1.0 - s.beta2))?)?)?;
         let root = ((self.square.sqrt()? / f64::from(update.root))? + f64::from(update.eps))?;
         let change = (self.mean.div(&root)? * f64::from(update.step))?;
         self.var.set(&((self.var.as_tensor() * f64::from(update.keep))? - change)?)
-    }
-}
-
-/// `a ← β·a + (1-β)·x`, where `x` is the clipped gradient or its square.
-struct Average {
-    beta: f32,
-    factor: f32,
-    squared: bool,
-}
-
-impl InplaceOp2 for Average {
-    fn name(&self) -> &'static str {
-        "moving-average"
-    }
-
-    fn cpu_fwd(
-        &self,
-        average: &mut CpuStorage,
-        average_l: &Layout,
-        grad: &CpuStorage,
-        grad_l: &Layout,
-    ) -> candle_core::Result<()> {
-        let (average, grad) = (values_mut(average, average_l)?, values(grad, grad_l)?);
-        average.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK)).for_each(|(average, grad)| {
-            for (a, g) in average.iter_mut().zip(grad) {
-                let x = g * self.factor;
-                *a = self.beta * *a + (1.0 - self.beta) * if self.squared { x * x } else { x };
-            }
-        });
-        Ok(())
-    }
-}
-
-/// `p ← keep·p − step·m / (√v / root + eps)`.
-struct Update {
-    keep: f32,
-    step: f32,
-    root: f32,
-    eps: f32,
-}
-
-impl InplaceOp3 for Update {
-    fn name(&self) -> &'static str {
-        "adamw-update"
-    }
-
-    fn cpu_fwd(
-        &self,
-        param: &mut CpuStorage,
-        param_l: &Layout,
-        mean: &CpuStorage,
-        mean_l: &Layout,
-        square: &CpuStorage,
-        square_l: &Layout,
-    ) -> candle_core::Result<()> {
-        let param = values_mut(param, param_l)?;
-        let (mean, square) = (values(mean, mean_l)?, values(square, square_l)?);
-        let moments = mean.par_chunks(CHUNK).zip(square.par_chunks(CHUNK));
-        param.par_chunks_mut(CHUNK).zip(moments).for_each(|(param, (mean, square))| {
-            for ((p, m), v) in param.iter_mut().zip(mean).zip(square) {
-                *p = self.keep * *p - self.step * m / (v.sqrt() / self.root + self.eps);
-            }
-        });
-        Ok(())
-    }
-}
-
-fn span(layout: &Layout) -> candle_core::Result<std::ops::Range<usize>> {
-    match layout.contiguous_offsets() {
-        Some((from, to)) => Ok(from..to),
-        None => candle_core::bail!("the optimizer needs contiguous tensors"),
-    }
-}
-
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    Ok(&storage.as_slice::<f32>()?[span(layout)?])
-}
-
-fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
-    match storage {
-        CpuStorage::F32(values) => Ok(&mut values[span(layout)?]),
-        _ => candle_core::bail!("the optimizer needs float32"),
     }
 }
 
@@ -376,6 +314,25 @@ mod tests {
         let expected = [vec![0.95 - 0.1, -1.9 + 0.1, 2.85 - 0.1], vec![0.9]];
         for (got, want) in weights(&vars).iter().flatten().zip(expected.iter().flatten()) {
             assert!((got - want).abs() < 1e-6, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn the_fused_update_and_the_plain_one_agree() {
+        let param = || {
+            let var = |values: &[f32]| Var::new(values, &Device::Cpu).unwrap();
+            let (mean, square) = (var(&[0.1, -0.2, 0.0]), var(&[0.01, 0.5, 1e-6]));
+            Param { name: "w".into(), var: var(&[1.0, -2.0, 3.0]), mean, square, decays: true }
+        };
+        let grad = Tensor::new(&[0.5f32, -1.5, 1e-3], &Device::Cpu).unwrap();
+        let update = Update { keep: 0.99, step: 0.3, root: 0.7, eps: 1e-8 };
+        let (fused, plain) = (param(), param());
+        fused.update_fused(&grad, 0.5, &AdamWSettings::default(), &update).unwrap();
+        plain.update_plain(&grad, 0.5, &AdamWSettings::default(), &update).unwrap();
+        for (a, b) in [(&fused.var, &plain.var), (&fused.mean, &plain.mean), (&fused.square, &plain.square)] {
+            for (a, b) in a.to_vec1::<f32>().unwrap().iter().zip(b.to_vec1::<f32>().unwrap()) {
+                assert!((a - b).abs() <= 1e-6 * b.abs().max(1e-6), "{a} {b}");
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! Supervised fine-tuning: groups of one target, token-mean negative log-likelihood (WeWrite eq. 3).
 
 use anyhow::Result;
-use candle_core::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -73,9 +72,14 @@ impl Sft {
 }
 
 /// `−Σ logπ / tokens`; `tokens` counts the completion tokens of *all* micro-batches of the step, so that
-/// accumulation gives the loss of the whole batch (`logprobs`: \[completion tokens\]).
-pub(super) fn loss(logprobs: &Tensor, tokens: usize) -> Result<Tensor> {
-    Ok((logprobs.sum_all()? * (-1.0 / tokens.max(1) as f64))?)
+/// accumulation gives the loss of the whole batch.
+pub(super) fn loss(logprobs: &[f32], tokens: usize) -> f64 {
+    -logprobs.iter().map(|&lp| f64::from(lp)).sum::<f64>() / tokens.max(1) as f64
+}
+
+/// The slope of [`loss`] at each log-probability.
+pub(super) fn slope(logprobs: &[f32], tokens: usize) -> Vec<f32> {
+    vec![-1.0 / tokens.max(1) as f32; logprobs.len()]
 }
 
 #[cfg(test)]

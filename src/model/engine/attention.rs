@@ -1,0 +1,180 @@
+//! Causal attention of groups: prompt rows see the prompt so far, completion rows the whole prompt and themselves.
+
+use super::math::{softmax, softmax_back};
+use super::matmul::{Mat, MatMut, matmul};
+use super::pack::{Asking, Span};
+use super::plan::Plan;
+
+/// Prompt queries handled together; the keys after a block's end are never touched.
+const BLOCK: usize = 64;
+
+/// One product of a head: some asking rows against some rows that answer.
+struct Piece {
+    /// Asking rows.
+    asks: std::ops::Range<usize>,
+    /// Rows that answer: first those of the prompt …
+    prompt: std::ops::Range<usize>,
+    /// … then those of the completion itself; empty for prompt queries.
+    own: std::ops::Range<usize>,
+    /// The first asking row sees this many answering rows, each next one more.
+    sees: usize,
+}
+
+/// The pieces of one group: blocks of prompt queries, then each completion.
+fn pieces(span: &Span, asking: &Asking) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut at = asking.prompt.start;
+    while at < asking.prompt.end {
+        let end = (at + BLOCK).min(asking.prompt.end);
+        let sees = asking.prompt_from + (at - asking.prompt.start) + 1;
+        let last = span.prompt.start + sees + (end - at) - 1;
+        pieces.push(Piece { asks: at..end, prompt: span.prompt.start..last, own: 0..0, sees });
+        at = end;
+    }
+    for (rows, asks) in span.completions.iter().zip(&asking.completions) {
+        if !asks.is_empty() {
+            let own = rows.start..rows.start + asks.len();
+            pieces.push(Piece { asks: asks.clone(), prompt: span.prompt.clone(), own, sees: span.prompt.len() + 1 });
+        }
+    }
+    pieces
+}
+
+impl Piece {
+    fn width(&self) -> usize {
+        self.prompt.len() + self.own.len()
+    }
+
+    fn size(&self) -> usize {
+        self.asks.len() * self.width()
+    }
+}
+
+/// Widths that every call shares.
+struct Widths {
+    q: usize,
+    kv: usize,
+    head: usize,
+    /// Query heads that share a key-value head.
+    shared: usize,
+    scale: f32,
+}
+
+impl Widths {
+    fn of(plan: &Plan) -> Self {
+        let head = plan.head_dim;
+        let shared = plan.heads / plan.kv_heads;
+        Self { q: plan.heads * head, kv: plan.kv_heads * head, head, shared, scale: 1.0 / (head as f32).sqrt() }
+    }
+
+    /// A head's columns of some asking rows.
+    fn q<'a>(&self, x: &'a [f32], rows: &std::ops::Range<usize>, head: usize) -> Mat<'a> {
+        Mat::strided(&x[rows.start * self.q + head * self.head..], rows.len(), self.head, self.q)
+    }
+
+    fn q_mut<'a>(&self, x: &'a mut [f32], rows: &std::ops::Range<usize>, head: usize) -> MatMut<'a> {
+        MatMut::strided(&mut x[rows.start * self.q + head * self.head..], rows.len(), self.head, self.q)
+    }
+
+    /// The columns of the key-value head that a query head uses, of some answering rows.
+    fn kv<'a>(&self, x: &'a [f32], rows: &std::ops::Range<usize>, head: usize) -> Mat<'a> {
+        let column = head / self.shared * self.head;
+        Mat::strided(&x[rows.start * self.kv + column..], rows.len(), self.head, self.kv)
+    }
+
+    fn kv_mut<'a>(&self, x: &'a mut [f32], rows: &std::ops::Range<usize>, head: usize) -> MatMut<'a> {
+        let column = head / self.shared * self.head;
+        MatMut::strided(&mut x[rows.start * self.kv + column..], rows.len(), self.head, self.kv)
+    }
+}
+
+/// Attention of all heads: `q` \[asking, heads·d\], `k` and `v` \[rows, kv·d\] → \[asking, heads·d\], and the
+/// probabilities for the backward pass.
+pub(super) fn forward(
+    plan: &Plan,
+    spans: &[Span],
+    asking: &[Asking],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let w = Widths::of(plan);
+    let pieces: Vec<Piece> = spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)).collect();
+    let mut out = vec![0.0; q.len()];
+    let mut probs = vec![0.0; plan.heads * pieces.iter().map(Piece::size).sum::<usize>()];
+    let mut rest = probs.as_mut_slice();
+    for piece in &pieces {
+        for head in 0..plan.heads {
+            let (p, after) = rest.split_at_mut(piece.size());
+            rest = after;
+            let (m, n, width) = (piece.asks.len(), piece.prompt.len(), piece.width());
+            let queries = w.q(q, &piece.asks, head);
+            matmul(MatMut::strided(p, m, n, width), queries, w.kv(k, &piece.prompt, head).t(), 1.0, false);
+            if !piece.own.is_empty() {
+                let own = MatMut::strided(&mut p[n..], m, piece.own.len(), width);
+                matmul(own, queries, w.kv(k, &piece.own, head).t(), 1.0, false);
+            }
+            softmax(p, width, piece.sees, w.scale);
+            matmul(
+                w.q_mut(&mut out, &piece.asks, head),
+                Mat::strided(p, m, n, width),
+                w.kv(v, &piece.prompt, head),
+                1.0,
+                false,
+            );
+            if !piece.own.is_empty() {
+                let own = Mat::strided(&p[n..], m, piece.own.len(), width);
+                matmul(w.q_mut(&mut out, &piece.asks, head), own, w.kv(v, &piece.own, head), 1.0, true);
+            }
+        }
+    }
+    (out, probs)
+}
+
+/// What the backward pass gives: gradients of queries, keys and values.
+pub(super) struct Gradients {
+    pub q: Vec<f32>,
+    pub k: Vec<f32>,
+    pub v: Vec<f32>,
+}
+
+/// Backward of [`forward`] for `dout` \[asking, heads·d\].
+#[allow(clippy::too_many_arguments)]
+pub(super) fn backward(
+    plan: &Plan,
+    spans: &[Span],
+    asking: &[Asking],
+    (q, k, v): (&[f32], &[f32], &[f32]),
+    probs: &[f32],
+    dout: &[f32],
+) -> Gradients {
+    let w = Widths::of(plan);
+    let mut g = Gradients { q: vec![0.0; q.len()], k: vec![0.0; k.len()], v: vec![0.0; v.len()] };
+    let mut rest = probs;
+    let mut scores = Vec::new();
+    for piece in spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)) {
+        for head in 0..plan.heads {
+            let (p, after) = rest.split_at(piece.size());
+            rest = after;
+            let (m, n, width) = (piece.asks.len(), piece.prompt.len(), piece.width());
+            scores.clear();
+            scores.resize(piece.size(), 0.0);
+            let d = w.q(dout, &piece.asks, head);
+            matmul(MatMut::strided(&mut scores, m, n, width), d, w.kv(v, &piece.prompt, head).t(), 1.0, false);
+            if !piece.own.is_empty() {
+                let own = MatMut::strided(&mut scores[n..], m, piece.own.len(), width);
+                matmul(own, d, w.kv(v, &piece.own, head).t(), 1.0, false);
+            }
+            softmax_back(p, &mut scores, width, w.scale);
+            let parts = [(0, &piece.prompt), (n, &piece.own)];
+            for (column, rows) in parts.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+                let p = Mat::strided(&p[column..], m, rows.len(), width);
+                let ds = Mat::strided(&scores[column..], m, rows.len(), width);
+                matmul(w.kv_mut(&mut g.v, rows, head), p.t(), d, 1.0, true);
+                matmul(w.kv_mut(&mut g.k, rows, head), ds.t(), w.q(q, &piece.asks, head), 1.0, true);
+                matmul(w.q_mut(&mut g.q, &piece.asks, head), ds, w.kv(k, rows, head), 1.0, column > 0);
+            }
+        }
+    }
+    g
+}

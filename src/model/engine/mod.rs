@@ -1,0 +1,266 @@
+//! The CPU path: the decoder's forward and backward pass written out on slices, a few groups per thread.
+//!
+//! The plain candle model computes the same and stays as the reference; both read one list of parameters. What makes
+//! this one fast: a prompt is computed once for all its completions, the last layer and the output head only on rows
+//! that predict a token, no graph is built, and threads share nothing but the weights.
+
+mod attention;
+mod decode;
+mod layer;
+mod linear;
+mod math;
+mod matmul;
+mod pack;
+mod plan;
+pub(super) mod simd;
+
+use anyhow::Result;
+use rayon::prelude::*;
+
+use super::gradient::Slope;
+use super::{Config, Group};
+use layer::{Layer, Rows, Saved};
+use linear::{Grads, wanted};
+use math::{Rope, log_sum_exp, rms_norm, rms_norm_back};
+use matmul::{Mat, MatMut, matmul};
+use pack::Pack;
+use plan::Plan;
+
+pub(super) use decode::decode;
+
+/// Tokens computed together on one thread: enough rows for fast products, few enough to stay small.
+const PACK_TOKENS: usize = 1024;
+
+/// A decoder's shape, ready to compute with.
+pub(super) struct Engine {
+    plan: Plan,
+    config: Config,
+}
+
+/// Log-probabilities and gradients of a batch of groups.
+pub(super) struct Pass {
+    /// One a completion token, in the order group, completion, token; nats.
+    pub logprobs: Vec<f32>,
+    /// One a parameter, in the parameters' order.
+    pub grads: Vec<Vec<f32>>,
+}
+
+impl Engine {
+    /// Prepares a decoder of this shape.
+    ///
+    /// # Errors
+    /// A shape whose parameters do not fit together.
+    pub fn new(config: &Config) -> Result<Self> {
+        config.check()?;
+        Ok(Self { plan: Plan::new(config)?, config: config.clone() })
+    }
+
+    /// Log-probabilities of every completion token, without gradients. The caller has checked the ids.
+    pub fn logprobs(&self, params: &[&[f32]], groups: &[Group], temperature: f32) -> Vec<f32> {
+        let rope = self.rope(groups);
+        let packs = pack::cut(groups, self.budget(groups));
+        let parts = packs.into_par_iter().map(|range| {
+            let pack = Pack::new(&groups[range]);
+            let (hidden, _) = self.hidden(params, &rope, &pack, false);
+            self.head(params, &pack, &hidden, temperature).0
+        });
+        parts.collect::<Vec<_>>().concat()
+    }
+
+    /// Log-probabilities, and the gradient of a loss given by its slope at each of them.
+    ///
+    /// Packs go to threads by turns, and their gradients are added in order, so that the same number of threads
+    /// gives the same sums. The caller has checked the ids.
+    ///
+    /// # Panics
+    /// When a slope does not give one number a token: a mistake of the objective.
+    pub fn backward(&self, params: &[&[f32]], groups: &[Group], temperature: f32, slope: &Slope) -> Pass {
+        let rope = self.rope(groups);
+        let packs = pack::cut(groups, self.budget(groups));
+        let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
+        let shares: Vec<(Vec<(usize, Vec<f32>)>, Grads)> = (0..workers)
+            .into_par_iter()
+            .map(|worker| {
+                let mut grads: Grads = params.iter().map(|p| vec![0.0; p.len()]).collect();
+                let mine = packs.iter().enumerate().skip(worker).step_by(workers);
+                let logprobs = mine.map(|(i, range)| {
+                    let first = range.start;
+                    let pack_groups = &groups[range.clone()];
+                    (i, self.one_pack(params, &rope, pack_groups, first, temperature, slope, &mut grads))
+                });
+                (logprobs.collect(), grads)
+            })
+            .collect();
+        let mut logprobs: Vec<(usize, Vec<f32>)> = Vec::new();
+        let mut sum: Option<Grads> = None;
+        for (of_packs, grads) in shares {
+            logprobs.extend(of_packs);
+            match &mut sum {
+                None => sum = Some(grads),
+                Some(sum) => add(sum, &grads),
+            }
+        }
+        logprobs.sort_by_key(|(i, _)| *i);
+        let grads = sum.unwrap_or_else(|| params.iter().map(|p| vec![0.0; p.len()]).collect());
+        Pass { logprobs: logprobs.into_iter().flat_map(|(_, l)| l).collect(), grads }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn one_pack(
+        &self,
+        params: &[&[f32]],
+        rope: &Rope,
+        groups: &[Group],
+        first: usize,
+        temperature: f32,
+        slope: &Slope,
+        grads: &mut Grads,
+    ) -> Vec<f32> {
+        let pack = Pack::new(groups);
+        let (hidden, saved) = self.hidden(params, rope, &pack, true);
+        let (logprobs, probs, normed, inv) = self.head(params, &pack, &hidden, temperature);
+        let mut slopes = Vec::with_capacity(logprobs.len());
+        for (i, group) in groups.iter().enumerate() {
+            let tokens: usize = group.completions.iter().map(Vec::len).sum();
+            slopes.extend(slope(first + i, &logprobs[slopes.len()..slopes.len() + tokens]));
+        }
+        assert_eq!(slopes.len(), logprobs.len(), "a slope gives one number a token");
+        let dhidden = self.head_back(params, &pack, probs, (&hidden, &normed, &inv), &slopes, temperature, grads);
+        self.hidden_back(params, rope, &pack, saved, dhidden, grads);
+        logprobs
+    }
+
+    fn embed(&self, params: &[&[f32]], tokens: &[u32]) -> Vec<f32> {
+        let (d, embed) = (self.plan.hidden, params[self.plan.embed]);
+        tokens.iter().flat_map(|&t| &embed[t as usize * d..(t as usize + 1) * d]).copied().collect()
+    }
+
+    /// Final norm and output head: \[rows, hidden\] → \[rows, V\].
+    fn logits(&self, params: &[&[f32]], hidden: &[f32]) -> Vec<f32> {
+        self.normed_logits(params, hidden).0
+    }
+
+    fn normed_logits(&self, params: &[&[f32]], hidden: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let (d, v) = (self.plan.hidden, self.plan.vocab);
+        let rows = hidden.len() / d;
+        let (mut normed, mut inv) = (vec![0.0; hidden.len()], vec![0.0; rows]);
+        rms_norm(hidden, params[self.plan.final_norm], self.plan.eps, &mut normed, &mut inv);
+        let mut logits = vec![0.0; rows * v];
+        let head = Mat::new(params[self.plan.head], v, d).t();
+        matmul(MatMut::new(&mut logits, rows, v), Mat::new(&normed, rows, d), head, 1.0, false);
+        (logits, normed, inv)
+    }
+
+    /// Residual stream of the rows that predict a token, before the final norm.
+    fn hidden(&self, params: &[&[f32]], rope: &Rope, pack: &Pack, keep: bool) -> (Vec<f32>, Vec<Saved>) {
+        let mut x = self.embed(params, &pack.tokens);
+        let mut saved = Vec::new();
+        for (i, l) in self.plan.layers.iter().enumerate() {
+            let rows = Rows { pack, last: i + 1 == self.plan.layers.len() };
+            let (out, of_layer) = Layer { plan: &self.plan, at: l, params, rope }.forward(rows, x);
+            if keep {
+                saved.push(of_layer);
+            }
+            x = out;
+        }
+        (x, saved)
+    }
+
+    fn hidden_back(
+        &self,
+        params: &[&[f32]],
+        rope: &Rope,
+        pack: &Pack,
+        saved: Vec<Saved>,
+        dx: Vec<f32>,
+        grads: &mut Grads,
+    ) {
+        let mut dx = dx;
+        for (i, (l, s)) in self.plan.layers.iter().zip(saved).enumerate().rev() {
+            let rows = Rows { pack, last: i + 1 == self.plan.layers.len() };
+            dx = Layer { plan: &self.plan, at: l, params, rope }.backward(rows, s, dx, grads);
+        }
+        let d = self.plan.hidden;
+        let embed = &mut grads[self.plan.embed];
+        if !embed.is_empty() {
+            for (dx, &token) in dx.chunks_exact(d).zip(&pack.tokens) {
+                let row = &mut embed[token as usize * d..(token as usize + 1) * d];
+                row.iter_mut().zip(dx).for_each(|(g, d)| *g += d);
+            }
+        }
+    }
+
+    /// Log-probabilities of the targets, the next-token distributions, and the normed rows with their norms.
+    fn head(
+        &self,
+        params: &[&[f32]],
+        pack: &Pack,
+        hidden: &[f32],
+        temperature: f32,
+    ) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
+        let v = self.plan.vocab;
+        let (mut logits, normed, inv) = self.normed_logits(params, hidden);
+        let scale = 1.0 / temperature;
+        let mut logprobs: Vec<f32> =
+            pack.targets.iter().map(|t| logits[t.row * v + t.token as usize] * scale).collect();
+        let sums: Vec<f32> = logits.chunks_exact_mut(v).map(|row| log_sum_exp(row, scale)).collect();
+        logprobs.iter_mut().zip(&pack.targets).for_each(|(lp, t)| *lp -= sums[t.row]);
+        (logprobs, logits, normed, inv)
+    }
+
+    /// Backward of [`Engine::head`]; the distributions become the gradient of the logits in place.
+    #[allow(clippy::too_many_arguments)]
+    fn head_back(
+        &self,
+        params: &[&[f32]],
+        pack: &Pack,
+        mut probs: Vec<f32>,
+        (hidden, normed, inv): (&[f32], &[f32], &[f32]),
+        slopes: &[f32],
+        temperature: f32,
+        grads: &mut Grads,
+    ) -> Vec<f32> {
+        let (d, v, rows) = (self.plan.hidden, self.plan.vocab, pack.needed.len());
+        let scale = 1.0 / temperature;
+        let mut of_row = vec![0.0; rows];
+        pack.targets.iter().zip(slopes).for_each(|(t, s)| of_row[t.row] += s);
+        for (row, sum) in probs.chunks_exact_mut(v).zip(&of_row) {
+            row.iter_mut().for_each(|p| *p *= -sum * scale);
+        }
+        for (t, s) in pack.targets.iter().zip(slopes) {
+            probs[t.row * v + t.token as usize] += s * scale;
+        }
+        let dlogits = Mat::new(&probs, rows, v);
+        let mut dnormed = vec![0.0; rows * d];
+        matmul(MatMut::new(&mut dnormed, rows, d), dlogits, Mat::new(params[self.plan.head], v, d), 1.0, false);
+        if !grads[self.plan.head].is_empty() {
+            let into = MatMut::new(&mut grads[self.plan.head], v, d);
+            matmul(into, dlogits.t(), Mat::new(normed, rows, d), 1.0, true);
+        }
+        let mut dhidden = vec![0.0; rows * d];
+        let dw = wanted(grads, self.plan.final_norm);
+        rms_norm_back(hidden, params[self.plan.final_norm], inv, &dnormed, &mut dhidden, dw);
+        dhidden
+    }
+
+    /// The rotation table for the longest sequence.
+    fn rope(&self, groups: &[Group]) -> Rope {
+        let reach = |g: &Group| g.prompt.len() + g.completions.iter().map(Vec::len).max().unwrap_or(0);
+        let longest = groups.iter().map(reach).max().unwrap_or(0);
+        Rope::new(longest, self.config.head_dim, self.config.rope_theta)
+    }
+
+    /// Tokens per pack: no more than an even share for each thread.
+    fn budget(&self, groups: &[Group]) -> usize {
+        let tokens: usize = groups.iter().map(Group::tokens).sum();
+        tokens.div_ceil(rayon::current_num_threads()).clamp(1, PACK_TOKENS)
+    }
+}
+
+fn add(sum: &mut Grads, more: &Grads) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        sum.par_chunks_mut(1 << 14).zip(more.par_chunks(1 << 14)).for_each(|(sum, more)| {
+            sum.iter_mut().zip(more).for_each(|(s, m)| *s += m);
+        });
+    }
+}

@@ -1,0 +1,93 @@
+//! The face that training uses: log-probabilities of groups, and the gradient of a loss given by its slopes.
+
+use anyhow::{Result, bail, ensure};
+use candle_core::{Storage, Tensor};
+
+use super::engine::Engine;
+use super::{Group, Policy};
+
+/// `d loss / d logprob` for each completion token of a group: gets the group's place in the batch and its own
+/// log-probabilities (in the order completion, token). Called once a group, from any thread.
+pub type Slope<'a> = dyn Fn(usize, &[f32]) -> Vec<f32> + Sync + 'a;
+
+/// What a batch of groups gave.
+pub struct Pass {
+    /// One a completion token, in the order group, completion, token; nats.
+    pub logprobs: Vec<f32>,
+    /// One a parameter, in the order of [`Policy::vars`].
+    pub grads: Vec<Tensor>,
+}
+
+impl Policy {
+    /// Log-probabilities of the completions (logits divided by `temperature`), and the gradient of the loss whose
+    /// slopes `slope` gives. On a CPU the engine computes it, elsewhere candle's graph does.
+    ///
+    /// # Errors
+    /// Those of [`Policy::logprobs`]; a slope that does not give one number a token.
+    pub fn gradient(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
+        if !self.device().is_cpu() {
+            return self.gradient_in_graph(groups, temperature, slope);
+        }
+        check_temperature(temperature)?;
+        self.check_groups(groups)?;
+        let engine = Engine::new(&self.config)?;
+        let pass = self.on_slices(|params| Ok(engine.backward(params, groups, temperature as f32, slope)))?;
+        let shaped = pass.grads.into_iter().zip(self.vars());
+        let grads = shaped.map(|(grad, (_, var))| Ok(Tensor::from_vec(grad, var.dims(), self.device())?));
+        Ok(Pass { logprobs: pass.logprobs, grads: grads.collect::<Result<_>>()? })
+    }
+
+    /// [`Policy::gradient`] through candle's graph on any device: the engine's reference.
+    ///
+    /// # Errors
+    /// Those of [`Policy::gradient`]; a parameter that the graph does not reach.
+    pub fn gradient_in_graph(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
+        let logprobs = self.logprobs(groups, temperature)?;
+        let values = logprobs.to_vec1::<f32>()?;
+        let mut slopes = Vec::with_capacity(values.len());
+        for (i, group) in groups.iter().enumerate() {
+            let tokens: usize = group.completions.iter().map(Vec::len).sum();
+            slopes.extend(slope(i, &values[slopes.len()..slopes.len() + tokens]));
+        }
+        ensure!(slopes.len() == values.len(), "{} slopes for {} tokens", slopes.len(), values.len());
+        let loss = (logprobs * Tensor::from_vec(slopes, values.len(), self.device())?)?.sum_all()?;
+        let mut store = loss.backward()?;
+        let grads = self.vars().iter().map(|(name, var)| match store.remove(var.as_tensor()) {
+            Some(grad) => Ok(grad.contiguous()?),
+            None => bail!("parameter {name} received no gradient"),
+        });
+        Ok(Pass { logprobs: values, grads: grads.collect::<Result<_>>()? })
+    }
+
+    /// Log-probabilities of the completions without a gradient, in the order group, completion, token.
+    ///
+    /// # Errors
+    /// Those of [`Policy::logprobs`].
+    pub fn score(&self, groups: &[Group], temperature: f64) -> Result<Vec<f32>> {
+        if !self.device().is_cpu() {
+            return Ok(self.logprobs(groups, temperature)?.detach().to_vec1()?);
+        }
+        check_temperature(temperature)?;
+        self.check_groups(groups)?;
+        let engine = Engine::new(&self.config)?;
+        self.on_slices(|params| Ok(engine.logprobs(params, groups, temperature as f32)))
+    }
+
+    /// Hands the parameters to `work` as slices, in the order of [`Policy::vars`].
+    pub(super) fn on_slices<T>(&self, work: impl FnOnce(&[&[f32]]) -> Result<T>) -> Result<T> {
+        let guards: Vec<_> = self.vars().iter().map(|(_, var)| var.storage_and_layout()).collect();
+        let mut params = Vec::with_capacity(guards.len());
+        for (storage, layout) in &guards {
+            let (Storage::Cpu(storage), Some((from, to))) = (&**storage, layout.contiguous_offsets()) else {
+                bail!("a parameter is not a contiguous tensor on the CPU");
+            };
+            params.push(&storage.as_slice::<f32>()?[from..to]);
+        }
+        work(&params)
+    }
+}
+
+pub(super) fn check_temperature(temperature: f64) -> Result<()> {
+    ensure!(temperature > 0.0 && temperature.is_finite(), "temperature = {temperature} must be above 0");
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The CPU engine against the plain candle model: same log-probabilities, same gradients, whatever the groups.
+
+use candle_core::Device;
+use core_rewriter::model::{Config, Group, Policy, Tokenizer};
+use core_rewriter::recipe::{ModelShape, stream};
+use rand::Rng;
+
+fn tokenizer() -> Tokenizer {
+    let texts = ["the quick brown fox jumps over the lazy dog again and again", "pack my box with five dozen jugs"];
+    Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).unwrap()
+}
+
+fn policy(shape: &ModelShape) -> Policy {
+    let tokenizer = tokenizer();
+    let config = Config::scratch(shape, tokenizer.size() + 7);
+    Policy::from_scratch(config, tokenizer, 11, &Device::Cpu).unwrap()
+}
+
+fn shape(heads: usize, kv_heads: usize) -> ModelShape {
+    ModelShape { vocab: 300, hidden: 48, layers: 3, heads, kv_heads, head_dim: 14, ffn: 70 }
+}
+
+/// Groups with the given prompt lengths and completion lengths.
+fn groups(lengths: &[(usize, &[usize])]) -> Vec<Group> {
+    let mut rng = stream(5, "test groups", &[]);
+    let mut ids = |n: usize| (0..n).map(|_| rng.random_range(0..250)).collect::<Vec<u32>>();
+    let group = |(prompt, completions): &(usize, &[usize])| Group {
+        prompt: ids(*prompt),
+        completions: completions.iter().map(|&n| ids(n)).collect(),
+    };
+    lengths.iter().map(group).collect()
+}
+
+/// Each completion as a group of its own: the computation without sharing.
+fn unshared(groups: &[Group]) -> Vec<Group> {
+    let each = |g: &Group| {
+        let alone = |c: &Vec<u32>| Group { prompt: g.prompt.clone(), completions: vec![c.clone()] };
+        g.completions.iter().map(alone).collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(each).collect()
+}
+
+/// A slope that differs from token to token and depends on the log-probability.
+fn slope(_: usize, logprobs: &[f32]) -> Vec<f32> {
+    logprobs.iter().enumerate().map(|(i, lp)| 0.3 - 0.1 * i as f32 + 0.05 * lp).collect()
+}
+
+fn same(policy: &Policy, groups: &[Group], temperature: f64) {
+    let ours = policy.gradient(groups, temperature, &slope).unwrap();
+    let reference = policy.gradient_in_graph(groups, temperature, &slope).unwrap();
+    assert_eq!(ours.logprobs.len(), reference.logprobs.len());
+    for (a, b) in ours.logprobs.iter().zip(&reference.logprobs) {
+        assert!((a - b).abs() < 2e-5, "logprob {a} against {b}");
+    }
+    assert_eq!(policy.score(groups, temperature).unwrap(), ours.logprobs);
+    for ((a, b), (name, _)) in ours.grads.iter().zip(&reference.grads).zip(policy.vars()) {
+        let norm = |t: &candle_core::Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let (difference, size) = (norm(&(a - b).unwrap()), norm(b));
+        assert!(size > 0.0, "{name} has no gradient");
+        assert!(difference <= 2e-5 * size, "{name}: off by {difference} of {size}");
+    }
+}
+
+#[test]
+fn groups_of_every_shape_give_the_reference_numbers() {
+    for (heads, kv_heads) in [(4, 2), (3, 3), (4, 1)] {
+        let policy = policy(&shape(heads, kv_heads));
+        same(&policy, &groups(&[(9, &[4])]), 1.0);
+        same(&policy, &groups(&[(1, &[1]), (70, &[3, 5, 1])]), 1.0);
+        same(&policy, &groups(&[(130, &[0, 7, 0, 2]), (3, &[20, 1]), (5, &[]), (64, &[2]), (65, &[2])]), 0.7);
+    }
+}
+
+#[test]
+fn sharing_a_prompt_changes_nothing() {
+    let policy = policy(&shape(4, 2));
+    let shared = groups(&[(33, &[6, 3, 1, 8]), (12, &[2, 2])]);
+    // A constant slope a token, since a slope may look at its own group only.
+    let constant = |_: usize, logprobs: &[f32]| vec![-0.1; logprobs.len()];
+    let (a, b) = (
+        policy.gradient(&shared, 1.0, &constant).unwrap(),
+        policy.gradient(&unshared(&shared), 1.0, &constant).unwrap(),
+    );
+    for (a, b) in a.logprobs.iter().zip(&b.logprobs) {
+        assert!((a - b).abs() < 2e-5, "{a} against {b}");
+    }
+    for (a, b) in a.grads.iter().zip(&b.grads) {
+        let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let largest = b.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(difference <= 2e-5 * largest.max(1e-3), "{difference} of {largest}");
+    }
+}
+
+#[test]
+fn the_same_batch_gives_the_same_bits() {
+    let policy = policy(&shape(4, 2));
+    let batch = groups(&[(400, &[6, 3]), (300, &[5]), (500, &[2, 2]), (20, &[1])]);
+    let bits = || {
+        let pass = policy.gradient(&batch, 1.0, &slope).unwrap();
+        let grads = pass.grads.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        (pass.logprobs, grads.collect::<Vec<_>>())
+    };
+    assert!(bits() == bits());
+}
+
+#[test]
+fn what_cannot_be_computed_is_refused() {
+    let policy = policy(&shape(4, 2));
+    let fails = |groups: &[Group]| format!("{:#}", policy.gradient(groups, 1.0, &slope).err().unwrap());
+    assert!(fails(&[Group { prompt: vec![], completions: vec![vec![1]] }]).contains("empty prompt"));
+    assert!(fails(&[Group { prompt: vec![1], completions: vec![vec![9_999]] }]).contains("vocabulary"));
+    assert!(fails(&[Group { prompt: vec![1; 4_000], completions: vec![vec![1]] }]).contains("positions"));
+}
