@@ -20,8 +20,31 @@ fn a_recipe_typo_names_the_line_the_key_and_the_nearest_key() {
 }
 
 #[test]
+fn a_recipe_that_is_no_text_names_the_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = dir.path().join("my.toml");
+    std::fs::write(&recipe, b"seed = 1\n# caf\xe9\n").unwrap();
+    let (code, said) = fails(core(dir.path()).args(["simulate", "--recipe", recipe.to_str().unwrap()]));
+    assert!(code == 1 && said.contains("my.toml:2") && said.contains("UTF-8"), "{said}");
+}
+
+#[test]
+fn a_log_that_is_not_there_is_told_with_those_that_are() {
+    let dir = tempfile::tempdir().unwrap();
+    ok(core(dir.path()).args(["mine", "--from", "ubi", "tests/data/ubi", "--log", "shop"]));
+    let (code, said) = fails(core(dir.path()).args(["mine", "--log", "shpo"]));
+    assert!(code == 1 && said.contains("it holds shop"), "{said}");
+    // A run that failed is on the list, and nothing of the log that is there was lost.
+    let runs = json(core(dir.path()).arg("runs"));
+    assert_eq!(runs["runs"][0]["status"], "failed");
+    assert_eq!(json(core(dir.path()).arg("logs"))["logs"][0]["log"], "shop");
+}
+
+#[test]
 fn wrong_flags_exit_with_2() {
     let dir = tempfile::tempdir().unwrap();
+    assert_eq!(fails(core(dir.path()).args(["demo", "--size", "tiny", "--recipe", "my.toml"])).0, 2);
+    assert_eq!(fails(core(dir.path()).args(["rewrite", "  ", "--model", "never"])).0, 2);
     assert_eq!(fails(core(dir.path()).arg("--nonsense")).0, 2);
     assert_eq!(fails(core(dir.path()).args(["mine", "--from", "ubi"])).0, 2);
     let (code, said) = fails(core(dir.path()).arg("watch"));

@@ -5,7 +5,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use common::{core, json, ok};
 use serde_json::{Value, json as j};
@@ -42,6 +42,15 @@ impl Server {
             format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n");
         let (status, text) = self.send(&format!("{head}Content-Length: {length}\r\n\r\n{body}"));
         (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
+    }
+}
+
+impl Server {
+    /// Ctrl-C; the exit code.
+    fn stop(mut self) -> Option<i32> {
+        let asked = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        self.0.wait().unwrap().code()
     }
 }
 
@@ -104,6 +113,8 @@ fn serves(workspace: &Path) {
         assert_eq!(status, wanted, "{body}: {error}");
         assert!(error["error"]["message"].is_string(), "{error}");
     }
+    let (status, error) = server.post("/v2", "{}");
+    assert!(status == 404 && error["error"]["message"].as_str().unwrap().contains("/v1/search"), "{error}");
     let huge = format!(r#"{{"query":"{}"}}"#, "x".repeat(200_000));
     assert_eq!(server.post("/v1/search", &huge).0, 413);
 
@@ -112,4 +123,5 @@ fn serves(workspace: &Path) {
         status == 200 && metrics.contains("core_requests_total{route=\"/v1/search\",status=\"200\"} 1"),
         "{metrics}"
     );
+    assert_eq!(server.stop(), Some(130));
 }

@@ -7,14 +7,11 @@ use crate::journal::words::shell;
 
 /// One line a command.
 pub(super) fn commands(workspace: &Path, recipe: &str, report: &Report) -> String {
-    let mut flags = String::new();
     // The environment may name the workspace; saying it again does no harm.
-    if workspace != Path::new("workspace") {
-        flags += &format!(" -w {}", shell(&workspace.to_string_lossy()));
-    }
-    if recipe != "demo" {
-        flags += &format!(" --recipe {}", shell(recipe));
-    }
+    let elsewhere = workspace != Path::new("workspace");
+    let place = if elsewhere { format!(" -w {}", shell(&workspace.to_string_lossy())) } else { String::new() };
+    let recipe = if recipe == "demo" { String::new() } else { format!(" --recipe {}", shell(recipe)) };
+    let flags = format!("{place}{recipe}");
     let sample = report.held_out.samples.iter().find(|s| s.output != "<reject>").or(report.held_out.samples.first());
     let mut rewrite = format!("rewrite {}", shell(sample.map_or("jaguar", |s| &s.query)));
     if let Some(watched) = sample.map(|s| &s.watched).filter(|title| !title.is_empty()) {
@@ -29,9 +26,9 @@ pub(super) fn commands(workspace: &Path, recipe: &str, report: &Report) -> Strin
         (format!("{core} runs{flags}"), "every run"),
     ];
     if Path::new("datasets/ubi-sample").is_dir() {
-        lines.push((format!("{core} mine --from ubi datasets/ubi-sample{flags}"), "a real log, into the same store"));
+        lines.push((format!("{core} mine --from ubi datasets/ubi-sample{place}"), "a real log, into the same store"));
     }
-    let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0).min(72);
+    let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0).min(64);
     let lines = lines.into_iter().map(|(line, what)| format!("  {line:<width$}  # {what}\n"));
     format!("Next:\n{}", lines.collect::<String>())
 }

@@ -14,8 +14,8 @@ impl Report {
         let plain =
             mrr.map_or_else(String::new, |m| format!(": {:.4} without rewriting, {} people", m.control, m.people));
         let title = format!(
-            "Held-out searches: {}. exact: what the person typed next, or left alone; unseen: the {unseen} pairs never trained on\n\
-             reject p, r: precision and recall of leaving alone; mrr: MRR@10 of what satisfied the person{plain}",
+            "Held-out searches: {}. exact: what the person typed next, or left alone; unseen: {unseen} pairs never trained on\n\
+             reject p, r: precision and recall of leaving alone; mrr: at 10, of what satisfied them{plain}",
             self.searches
         );
         let mut table = Table::new("held_out", title, &columns);

@@ -15,7 +15,7 @@ pub fn install() -> Result<()> {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\n  stopping: saving first; press Ctrl-C again to leave at once");
+        eprintln!("\n  stopping once what must be saved is saved; press Ctrl-C again to leave at once");
     })
     .context("cannot catch Ctrl-C")
 }

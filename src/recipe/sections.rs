@@ -56,7 +56,7 @@ impl Default for World {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mine {
-    /// τ_fail: the origin failed when its longest dwell is below this. 2.4 s is second-hand; see docs/papers.md.
+    /// τ_fail: the origin failed when its longest dwell is below this. 2.4 s is second-hand: a summary gave it.
     pub fail_dwell_s: f64,
     /// τ_succ: the next query succeeded when a dwell reaches this. 10 s is our reading, from the VV10s metric.
     pub success_dwell_s: f64,

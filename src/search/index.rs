@@ -67,12 +67,25 @@ impl Engine {
     /// A folder that cannot be written, a full disk.
     pub fn build(dir: &Path, docs: &[Doc], tick: impl Fn(u64) + Sync) -> Result<Self> {
         let (folder, path) = folder::start(dir)?;
+        let built = Self::fill(&path, docs, tick).and_then(|kept| {
+            folder::publish(dir, &Current { folder, fingerprint: Self::fingerprint_of(docs), docs: kept })
+        });
+        if let Err(error) = built {
+            // On a full disk what cannot be used is the first that should go.
+            let _ = std::fs::remove_dir_all(&path);
+            return Err(error);
+        }
+        Self::open(dir)
+    }
+
+    /// Writes an index into an empty folder; how many documents it holds.
+    fn fill(path: &Path, docs: &[Doc], tick: impl Fn(u64) + Sync) -> Result<usize> {
         let (schema, fields) = schema();
         let failed = || format!("cannot build the search index in {}: check the disk's space", path.display());
         // One segment in the order of ids: a tie at the recall limit then falls the same way in every build.
         let mut sorted: Vec<&Doc> = docs.iter().collect();
         sorted.sort_by(|a, b| a.id.cmp(&b.id));
-        let directory = MmapDirectory::open(&path).with_context(failed)?;
+        let directory = MmapDirectory::open(path).with_context(failed)?;
         let mut writer = Index::builder()
             .schema(schema)
             .single_segment_index_writer::<TantivyDocument>(directory, BUILD_BYTES)
@@ -88,8 +101,7 @@ impl Engine {
         }
         tick((kept % TICK) as u64);
         writer.finalize().with_context(failed)?;
-        folder::publish(dir, &Current { folder, fingerprint: Self::fingerprint_of(docs), docs: kept })?;
-        Self::open(dir)
+        Ok(kept)
     }
 
     /// Opens the index under `dir`.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -104,6 +104,13 @@ pub(super) async fn healthz(State(paths): State<Arc<Paths>>) -> Response {
 /// `GET /metrics`.
 pub(super) async fn metrics(State(paths): State<Arc<Paths>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], paths.counters.render()).into_response()
+}
+
+/// Any other path.
+pub(super) async fn unknown(uri: Uri) -> Response {
+    let message =
+        format!("no route {}: there are POST /v1/rewrite, POST /v1/search, GET /healthz and GET /metrics", uri.path());
+    (StatusCode::NOT_FOUND, Json(json!({"error": {"message": message}}))).into_response()
 }
 
 type Refusal = (StatusCode, String);

@@ -16,7 +16,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
-use crate::journal::Journal;
+use crate::journal::{Journal, stop};
 use crate::recipe::Recipe;
 use crate::rewriter::Rewriter;
 use crate::search::{Engine, index_dir};
@@ -26,7 +26,7 @@ use path::Paths;
 /// Largest request body; a context is a few kilobytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Opens index and rewriter and serves until Ctrl-C.
+/// Opens index and rewriter and serves until Ctrl-C, which ends in `Stopped`.
 ///
 /// # Errors
 /// No index or model; a port in use.
@@ -39,7 +39,8 @@ pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, host: IpAddr, port
         let served = runtime.block_on(serve(Paths::new(engine, rewriter, recipe), (host, port).into(), journal));
         // Rewrites still under way must not hold the exit up.
         runtime.shutdown_background();
-        served
+        served?;
+        stop::check("requests under way were answered; run the same command to serve again")
     })
 }
 
@@ -71,13 +72,14 @@ fn router(paths: Arc<Paths>) -> Router {
         .route("/v1/search", post(api::search))
         .route("/healthz", get(api::healthz))
         .route("/metrics", get(api::metrics))
+        .fallback(api::unknown)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(paths)
 }
 
 /// Resolves when a stop was asked for; the process-wide handler owns the signal itself.
 async fn stop_signal() {
-    while !crate::journal::stop::requested() {
+    while !stop::requested() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }

@@ -106,6 +106,8 @@ struct Trainer<'a> {
     sft: sft::Sft,
     validation: Vec<ExampleRow>,
     step: u64,
+    /// What a person who stopped the run is told.
+    advice: &'static str,
 }
 
 fn prepare<'a>(
@@ -134,7 +136,11 @@ fn prepare<'a>(
         optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
     }
     let sft = sft::Sft::new(&policy.tokenizer, &examples, recipe)?;
-    Ok(Trainer { recipe, dir, fingerprint, policy, optimizer, sft, validation, step })
+    let advice = match options.existing {
+        Existing::Renew => "the newest step is saved; run the same command again to go on",
+        _ => "the newest step is saved; run the same command with --resume to go on",
+    };
+    Ok(Trainer { recipe, dir, fingerprint, policy, optimizer, sft, validation, step, advice })
 }
 
 /// A model to start from: a checkpoint, or a fresh one with a tokenizer made from the training text.
@@ -185,7 +191,7 @@ impl Trainer<'_> {
                 let path = self.save()?.display().to_string();
                 journal.emit(&Event::Checkpoint { step: self.step, path })?;
             }
-            stop::check("the newest step is saved; run the same command with --resume to go on")?;
+            stop::check(self.advice)?;
         }
         progress.finish(&format!("{} steps", steps - first));
         Ok(Summary {
