@@ -2,6 +2,9 @@
 //!
 //! batch → log-probabilities → loss → backward → step → journal → evaluate or save when due.
 
+pub mod advantages;
+pub mod grpo;
+pub mod mpo;
 pub mod optim;
 
 mod checkpoint;
