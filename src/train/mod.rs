@@ -6,10 +6,10 @@ pub mod advantages;
 pub mod grpo;
 pub mod mpo;
 pub mod optim;
+pub mod sft;
 
 mod checkpoint;
 mod evaluate;
-mod sft;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
