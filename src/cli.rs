@@ -126,6 +126,15 @@ pub enum Command {
         #[arg(long)]
         model: Option<String>,
     },
+    /// Time fixed work on random weights, for comparison with other tools.
+    Bench {
+        /// The work of a step.
+        #[command(subcommand)]
+        work: Bench,
+        /// Timed steps [default: as many as about 10 s hold].
+        #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        steps: Option<u32>,
+    },
     /// Watch runs live in the terminal.
     Watch,
     /// List the runs of the workspace.
@@ -134,6 +143,69 @@ pub enum Command {
     Logs,
     /// Check this machine and workspace, and say what to do about what is missing.
     Doctor,
+}
+
+/// Work that can be timed. Prompts have 200 tokens, completions 8.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Bench {
+    /// A supervised update on 16 sequences.
+    Sft {
+        /// Shape of the decoder.
+        #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
+        shape: TrainShape,
+    },
+    /// A GRPO update on 4 prompts × 8 completions: sampling, reference pass, update.
+    Grpo {
+        /// Shape of the decoder.
+        #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
+        shape: TrainShape,
+    },
+    /// An MPO update on 16 pairs: reference pass, update.
+    Mpo {
+        /// Shape of the decoder.
+        #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
+        shape: TrainShape,
+        /// How the pairs stand in prompts.
+        #[arg(long, value_enum, default_value_t = Layout::Pairs)]
+        layout: Layout,
+    },
+    /// 8 sampled completions for each of 4 prompts.
+    Sample {
+        /// Shape of the decoder.
+        #[arg(long, value_enum, default_value_t = Shape::Tiny)]
+        shape: Shape,
+    },
+    /// One greedy completion.
+    Rewrite {
+        /// Shape of the decoder.
+        #[arg(long, value_enum, default_value_t = Shape::Tiny)]
+        shape: Shape,
+    },
+}
+
+/// Shapes that can be trained in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TrainShape {
+    /// Qwen3 with 4.2 million parameters.
+    Tiny,
+}
+
+/// Shapes that can be decoded from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// Qwen3 with 4.2 million parameters.
+    Tiny,
+    /// Qwen3-0.6B, 3 GB of memory.
+    Small,
+}
+
+/// How pairs stand in prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// A pair each.
+    Pairs,
+    /// 2 chosen against 2 rejected each.
+    Shared,
 }
 
 /// Sizes of the demo; each is a preset recipe.

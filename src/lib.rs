@@ -6,6 +6,7 @@
 pub mod cli;
 
 // Composing verbs.
+pub mod bench;
 pub mod demo;
 
 // Verbs.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use core_rewriter::cli::{Cli, Command, Format, Objective, Size};
+use core_rewriter::cli::{self, Cli, Command, Format, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
 use core_rewriter::recipe::{Recipe, Usage};
@@ -13,7 +13,7 @@ use core_rewriter::report::List;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
-use core_rewriter::{ab, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
+use core_rewriter::{ab, bench, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
 use serde::Serialize;
 
 #[global_allocator]
@@ -90,10 +90,35 @@ fn run(cli: Cli) -> Result<()> {
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
+        Command::Bench { work, steps } => {
+            let (work, shape) = timed(work);
+            show(&bench::run(work, shape, steps.map(|n| n as usize))?, bench::Report::table, json)
+        }
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
         Command::Logs => report::run(workspace, List::Logs, json),
         Command::Doctor => doctor::run(workspace, json),
+    }
+}
+
+/// The work that a subcommand of `bench` names.
+fn timed(work: cli::Bench) -> (bench::Work, bench::Shape) {
+    let trained = |cli::TrainShape::Tiny| bench::Shape::Tiny;
+    let decoded = |shape| match shape {
+        cli::Shape::Tiny => bench::Shape::Tiny,
+        cli::Shape::Small => bench::Shape::Small,
+    };
+    match work {
+        cli::Bench::Sft { shape } => (bench::Work::Sft, trained(shape)),
+        cli::Bench::Grpo { shape } => (bench::Work::Grpo, trained(shape)),
+        cli::Bench::Mpo { shape, layout: cli::Layout::Pairs } => {
+            (bench::Work::Mpo(bench::Layout::Pairs), trained(shape))
+        }
+        cli::Bench::Mpo { shape, layout: cli::Layout::Shared } => {
+            (bench::Work::Mpo(bench::Layout::Shared), trained(shape))
+        }
+        cli::Bench::Sample { shape } => (bench::Work::Sample, decoded(shape)),
+        cli::Bench::Rewrite { shape } => (bench::Work::Rewrite, decoded(shape)),
     }
 }
 

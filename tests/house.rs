@@ -10,7 +10,7 @@ const NOUNS: [&str; 10] =
 const VERBS: [&str; 10] =
     ["simulate", "mine", "train", "evaluate", "serve", "ab", "watch", "report", "rewrite", "doctor"];
 /// May use verbs too.
-const COMPOSING: [&str; 1] = ["demo"];
+const COMPOSING: [&str; 2] = ["bench", "demo"];
 /// Rooms that may know the hidden state of the world.
 const MAY_USE_WORLD: [&str; 3] = ["simulate", "ab", "demo"];
 

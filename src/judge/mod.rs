@@ -1,8 +1,10 @@
-//! How good a rewrite is: metrics on held-out examples, and the statistics beside every difference.
+//! How good a rewrite is: metrics on held-out examples, penalties, and the statistics beside every difference.
 
 pub mod cells;
 mod offline;
+mod penalties;
 mod stats;
 
 pub use offline::{Answer, Scores, score};
+pub use penalties::{repetition, soft_overlong};
 pub use stats::{Comparison, Ratio, compare};

@@ -2,11 +2,14 @@
 //!
 //! batch → log-probabilities → loss → backward → step → journal → evaluate or save when due.
 
+pub mod advantages;
+pub mod grpo;
+pub mod mpo;
 pub mod optim;
+pub mod sft;
 
 mod checkpoint;
 mod evaluate;
-mod sft;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -73,12 +73,14 @@ impl Sft {
 
 /// `−Σ logπ / tokens`; `tokens` counts the completion tokens of *all* micro-batches of the step, so that
 /// accumulation gives the loss of the whole batch.
-pub(super) fn loss(logprobs: &[f32], tokens: usize) -> f64 {
+#[must_use]
+pub fn loss(logprobs: &[f32], tokens: usize) -> f64 {
     -logprobs.iter().map(|&lp| f64::from(lp)).sum::<f64>() / tokens.max(1) as f64
 }
 
 /// The slope of [`loss`] at each log-probability.
-pub(super) fn slope(logprobs: &[f32], tokens: usize) -> Vec<f32> {
+#[must_use]
+pub fn slope(logprobs: &[f32], tokens: usize) -> Vec<f32> {
     vec![-1.0 / tokens.max(1) as f32; logprobs.len()]
 }
 
