@@ -11,11 +11,10 @@ impl Report {
         let columns = ["rewriter", "exact", "seen", "unseen", "reject_p", "reject_r", "mrr", "difference", "ci95", "p"];
         let first = self.scores.first();
         let (unseen, mrr) = first.map_or((0, None), |s| (s.unseen, s.mrr));
-        let plain =
-            mrr.map_or_else(String::new, |m| format!(": {:.4} without rewriting, {} people", m.control, m.people));
+        let plain = mrr.map_or_else(String::new, |m| format!(": plain {:.4}, {} people", m.control, m.people));
         let title = format!(
             "Held-out searches: {}. exact: what the person typed next, or left alone; unseen: {unseen} pairs never trained on\n\
-             reject p, r: precision and recall of leaving alone; mrr: at 10, of what satisfied them{plain}",
+             reject p, r: precision and recall of leaving alone; mrr@10: of what satisfied{plain}",
             self.searches
         );
         let mut table = Table::new("held_out", title, &columns);
