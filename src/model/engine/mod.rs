@@ -38,6 +38,9 @@ pub(super) struct Engine {
     config: Config,
 }
 
+/// Log-probabilities by the number of their pack.
+type Numbered = Vec<(usize, Vec<f32>)>;
+
 /// Log-probabilities and gradients of a batch of groups.
 pub(super) struct Pass {
     /// One a completion token, in the order group, completion, token; nats.
@@ -79,7 +82,7 @@ impl Engine {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
         let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
-        let shares: Vec<(Vec<(usize, Vec<f32>)>, Grads)> = (0..workers)
+        let shares: Vec<(Numbered, Grads)> = (0..workers)
             .into_par_iter()
             .map(|worker| {
                 let mut grads: Grads = params.iter().map(|p| vec![0.0; p.len()]).collect();
@@ -92,7 +95,7 @@ impl Engine {
                 (logprobs.collect(), grads)
             })
             .collect();
-        let mut logprobs: Vec<(usize, Vec<f32>)> = Vec::new();
+        let mut logprobs: Numbered = Vec::new();
         let mut sum: Option<Grads> = None;
         for (of_packs, grads) in shares {
             logprobs.extend(of_packs);

@@ -62,6 +62,7 @@ fn block(x: &[f32], w: &[f32], k: usize, rows: usize, columns: usize) -> [[f32; 
 /// The processor has AVX-512F; x holds at least `M·k` values and w `4·k`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
+#[allow(clippy::needless_range_loop, reason = "indices name registers here")]
 unsafe fn wide<const M: usize>(x: &[f32], w: &[f32], k: usize) -> [[f32; 4]; 4] {
     use core::arch::x86_64::{
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_setzero_ps,
