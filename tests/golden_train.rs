@@ -1,4 +1,5 @@
-//! Three steps of supervised fine-tuning against transformers' loss and PyTorch's AdamW and clipping.
+//! Three steps of supervised fine-tuning, of all weights and of an adapter alone, against transformers' loss, PEFT,
+//! and PyTorch's AdamW and clipping.
 
 #[path = "common/golden.rs"]
 mod golden;
@@ -28,6 +29,26 @@ fn step(way: Way, policy: &Policy, groups: &[Group]) -> (f64, Gradients) {
     (loss, Gradients::new(pass.grads))
 }
 
+/// Full fine-tuning, and an adapter on a frozen base.
+const SETS: [&str; 2] = ["sft_full", "sft_lora"];
+
+fn reference(set: &str) -> Value {
+    golden::json(&format!("train/{set}.json"))
+}
+
+fn load(reference: &Value) -> Policy {
+    let policy = Policy::load(&golden::path(reference["model"].as_str().unwrap()), &Device::Cpu).unwrap();
+    match reference["adapter"].as_str() {
+        Some(adapter) => policy.load_adapter(&golden::path(adapter)).unwrap(),
+        None => policy,
+    }
+}
+
+/// What the set calls a parameter: PEFT's names in memory have the adapter's in them.
+fn theirs(name: &str) -> String {
+    if name.contains(".lora_") { name.replace(".weight", ".default.weight") } else { name.to_owned() }
+}
+
 fn snapshot(policy: &Policy) -> HashMap<String, Vec<f64>> {
     policy.vars().iter().map(|(name, var)| (name.clone(), flat(var))).collect()
 }
@@ -37,33 +58,37 @@ fn compare_changes(policy: &Policy, start: &HashMap<String, Vec<f64>>, reference
     assert_eq!(reference.len(), policy.vars().len(), "other parameters");
     for (name, now) in snapshot(policy) {
         let change: f64 = now.iter().zip(&start[&name]).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        close_relative(change, number(&reference[&name]["delta_l2"]), 1e-3, &format!("{what} {name}"));
+        close_relative(change, number(&reference[&theirs(&name)]["delta_l2"]), 1e-3, &format!("{what} {name}"));
     }
 }
 
 #[test]
 fn the_first_gradient_is_that_of_transformers() {
-    let reference = golden::json("train/sft_full.json");
-    let tensors = golden::tensors("train/sft_full.safetensors");
-    let policy = Policy::load(&golden::path(reference["model"].as_str().unwrap()), &Device::Cpu).unwrap();
-    for (path, way) in WAYS {
+    for (set, (path, way)) in SETS.into_iter().flat_map(|set| WAYS.map(|way| (set, way))) {
+        let (reference, tensors) = (reference(set), golden::tensors(&format!("train/{set}.safetensors")));
+        let policy = load(&reference);
         let (_, grads) = step(way, &policy, &batch(&reference["batches"][0]));
         close_relative(grads.norm().unwrap(), number(&reference["grad_global_norm_step1"]), 1e-4, "global norm");
+        assert_eq!(grads.tensors().len(), reference["grad_l2_step1"].as_object().unwrap().len(), "{set}");
         for ((name, _), grad) in policy.vars().iter().zip(grads.tensors()) {
-            let far = relative_l2(&flat(grad), &flat(&tensors[&format!("grad_step1.{name}")]));
-            assert!(far <= 1e-4, "{name} by the {path}: {far:e}");
+            let far = relative_l2(&flat(grad), &flat(&tensors[&format!("grad_step1.{}", theirs(name))]));
+            assert!(far <= 1e-4, "{set} {name} by the {path}: {far:e}");
         }
     }
 }
 
 #[test]
 fn three_steps_follow_pytorch_with_and_without_clipping_and_decay_groups() {
-    let reference = golden::json("train/sft_full.json");
+    SETS.into_iter().for_each(three_steps);
+}
+
+fn three_steps(set: &str) {
+    let reference = reference(set);
     let o = &reference["optimizer"];
     let betas = numbers(&o["betas"]);
     let runs = reference["runs"].as_object().unwrap().iter();
     for ((run, expected), (_, way)) in runs.flat_map(|run| WAYS.map(|way| (run, way))) {
-        let policy = Policy::load(&golden::path(reference["model"].as_str().unwrap()), &Device::Cpu).unwrap();
+        let policy = load(&reference);
         let (clip, decay) = run.strip_prefix("clip_").and_then(|r| r.split_once("_decay_")).unwrap();
         let max_norm = clip.parse().unwrap_or(0.0);
         let settings = AdamWSettings {
@@ -85,18 +110,18 @@ fn three_steps_follow_pytorch_with_and_without_clipping_and_decay_groups() {
             }
         }
         if run == "clip_None_decay_all" {
-            compare_parameters(&policy, number(&o["lr"]));
+            compare_parameters(set, &policy, number(&o["lr"]));
         }
     }
 }
 
 /// 1e-5 for most and never more than the learning rate: where a gradient is nearly zero Adam amplifies its rounding.
-fn compare_parameters(policy: &Policy, lr: f64) {
-    let tensors = golden::tensors("train/sft_full.safetensors");
+fn compare_parameters(set: &str, policy: &Policy, lr: f64) {
+    let tensors = golden::tensors(&format!("train/{set}.safetensors"));
     for (name, var) in policy.vars() {
-        let (ours, theirs) = (flat(var), flat(&tensors[&format!("param_after_3_steps.{name}")]));
-        assert!(golden::distance(&ours, &theirs) <= lr, "{name}");
-        let near = ours.iter().zip(&theirs).filter(|(a, b)| (*a - *b).abs() <= 1e-5).count();
+        let (ours, expected) = (flat(var), flat(&tensors[&format!("param_after_3_steps.{}", theirs(name))]));
+        assert!(golden::distance(&ours, &expected) <= lr, "{set} {name}");
+        let near = ours.iter().zip(&expected).filter(|(a, b)| (*a - *b).abs() <= 1e-5).count();
         assert!(near * 100 >= ours.len() * 99, "{name}: {near} of {} within 1e-5", ours.len());
     }
 }

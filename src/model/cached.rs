@@ -117,7 +117,7 @@ impl<'a> Decoder<'a> {
 
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.norm(x, &self.weights.norm)?;
-        Ok(x.matmul(&self.weights.head.t()?)?)
+        Ok(self.weights.head.forward(&x)?)
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {

@@ -30,7 +30,7 @@ impl Policy {
         }
         check_temperature(temperature)?;
         self.check_groups(groups)?;
-        let engine = Engine::new(&self.config)?;
+        let engine = self.engine()?;
         let pass = self.on_slices(|params| Ok(engine.backward(params, groups, temperature as f32, slope)))?;
         let shaped = pass.grads.into_iter().zip(self.vars());
         let grads = shaped.map(|(grad, (_, var))| Ok(Tensor::from_vec(grad, var.dims(), self.device())?));
@@ -69,13 +69,18 @@ impl Policy {
         }
         check_temperature(temperature)?;
         self.check_groups(groups)?;
-        let engine = Engine::new(&self.config)?;
+        let engine = self.engine()?;
         self.on_slices(|params| Ok(engine.logprobs(params, groups, temperature as f32)))
     }
 
-    /// Hands the parameters to `work` as slices, in the order of [`Policy::vars`].
+    pub(super) fn engine(&self) -> Result<Engine> {
+        Engine::new(&self.config, self.lora.as_ref())
+    }
+
+    /// Hands all parameters to `work` as slices: the decoder's own, then the adapter's.
     pub(super) fn on_slices<T>(&self, work: impl FnOnce(&[&[f32]]) -> Result<T>) -> Result<T> {
-        let guards: Vec<_> = self.vars().iter().map(|(_, var)| var.storage_and_layout()).collect();
+        let all = self.base.iter().chain(self.lora.iter().flat_map(|lora| &lora.vars));
+        let guards: Vec<_> = all.map(|(_, var)| var.storage_and_layout()).collect();
         let mut params = Vec::with_capacity(guards.len());
         for (storage, layout) in &guards {
             let (Storage::Cpu(storage), Some((from, to))) = (&**storage, layout.contiguous_offsets()) else {

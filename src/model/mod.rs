@@ -10,8 +10,11 @@ pub mod checkpoint;
 mod config;
 mod decode;
 mod engine;
+mod frozen;
 mod gradient;
 pub mod hub;
+mod lora;
+mod peft;
 mod prompting;
 pub mod runs;
 mod sampling;
@@ -29,12 +32,13 @@ use rand_chacha::ChaCha8Rng;
 pub use config::{Config, Family};
 pub use decode::Completion;
 pub use gradient::{Pass, Slope};
+pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
 pub use sampling::{Decoding, distribution};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
 pub use weights::{read_safetensors, write_safetensors};
 
-use engine::Engine;
+use lora::Lora;
 use transformer::{Batch, Weights};
 
 /// One prompt and its completions: the unit of training, sampling and scoring.
@@ -60,8 +64,12 @@ pub struct Policy {
     pub config: Config,
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
-    vars: Vec<(String, Var)>,
-    /// The variables in their places; operations on them are recorded.
+    /// The decoder's own weights; frozen when there is an adapter.
+    base: Vec<(String, Var)>,
+    lora: Option<Lora>,
+    /// The folder or hub id that the weights came from, for adapters to name.
+    source: Option<String>,
+    /// The variables in their places; operations on the trainable ones are recorded.
     tracked: Weights,
     /// The same storage, seen without a graph; it follows every change of the variables.
     plain: Weights,
@@ -71,7 +79,8 @@ pub struct Policy {
 impl Policy {
     /// Reads a Hugging Face folder: `config.json`, safetensors (one file or shards), `tokenizer.json` and, where
     /// present, `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`.
-    /// Weights in bfloat16 or float16 become float32.
+    /// Weights in bfloat16 or float16 become float32. A folder in PEFT's layout is read with the base it names,
+    /// relative to itself, to a folder above it, to the current one, or as an id on the hub.
     ///
     /// # Errors
     /// A missing, damaged or unsupported file, by name and with the remedy.
@@ -81,10 +90,17 @@ impl Policy {
 
     fn read(dir: &Path, device: &Device) -> Result<Self> {
         ensure!(dir.is_dir(), "there is no model folder at {}: train one, or give another path", dir.display());
+        if peft::is_adapter(dir) {
+            let (folder, source) = peft::base_of(dir)?;
+            ensure!(!peft::is_adapter(&folder), "the base of {} is itself an adapter: merge that first", dir.display());
+            return Self::load(&folder, device)?.sourced_from(&source).load_adapter(dir);
+        }
         let config = Config::load(dir)?;
         let tokenizer = Tokenizer::load(dir)?;
         let vars = weights::load_weights(dir, &config, device)?;
-        Self::new(config, tokenizer, vars, device).with_context(|| format!("cannot use {}", dir.display()))
+        let source = dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).display().to_string();
+        let policy = Self::assemble(config, tokenizer, vars, None, Some(source), device);
+        policy.with_context(|| format!("cannot use {}", dir.display()))
     }
 
     /// Makes a decoder with random weights.
@@ -106,10 +122,25 @@ impl Policy {
             };
             vars.push((name, Var::from_vec(values, shape, device)?));
         }
-        Self::new(config, tokenizer, vars, device)
+        Self::assemble(config, tokenizer, vars, None, None, device)
     }
 
-    fn new(config: Config, mut tokenizer: Tokenizer, vars: Vec<(String, Var)>, device: &Device) -> Result<Self> {
+    /// Says which folder or hub id an adapter saved from this policy names as its base; loading a folder sets that
+    /// to its full path.
+    #[must_use]
+    pub fn sourced_from(mut self, source: &str) -> Self {
+        self.source = Some(source.to_owned());
+        self
+    }
+
+    fn assemble(
+        config: Config,
+        mut tokenizer: Tokenizer,
+        base: Vec<(String, Var)>,
+        lora: Option<Lora>,
+        source: Option<String>,
+        device: &Device,
+    ) -> Result<Self> {
         let size = tokenizer.size();
         ensure!(
             size <= config.vocab,
@@ -117,26 +148,35 @@ impl Policy {
             config.vocab
         );
         tokenizer.eos_if_unknown(&config.eos_ids());
-        let tracked = Weights::new(&config, vars.iter().map(|(_, var)| var.as_tensor().clone()));
-        let plain = Weights::new(&config, vars.iter().map(|(_, var)| var.as_detached_tensor()));
-        Ok(Self { config, tokenizer, vars, tracked, plain, device: device.clone() })
+        let detached = || Weights::new(&config, base.iter().map(|(_, var)| var.as_detached_tensor()));
+        let (tracked, plain) = match &lora {
+            None => (Weights::new(&config, base.iter().map(|(_, var)| var.as_tensor().clone())), detached()),
+            Some(lora) => (
+                detached().with_adapter(lora, |var| var.as_tensor().clone()),
+                detached().with_adapter(lora, Var::as_detached_tensor),
+            ),
+        };
+        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device: device.clone() })
     }
 
     /// Writes the folder's contents into `dir`, which must exist and be empty; float32, in shards of at most
     /// `max_shard_bytes` when given. For a folder that appears whole, see [`checkpoint::write_atomically`].
     ///
     /// # Errors
-    /// A full disk; a folder that cannot be written.
+    /// A policy with an adapter, which this layout cannot hold: [`Policy::save_adapter`] writes it alone, and
+    /// [`Policy::merge`] makes it part of the weights. A full disk; a folder that cannot be written.
     pub fn save(&self, dir: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
+        ensure!(self.lora.is_none(), "a policy with an adapter is not one whole model: merge it, or save the adapter");
         checkpoint::write_file(&dir.join("config.json"), self.config.to_json().as_bytes())?;
         self.tokenizer.save(dir)?;
-        weights::save_weights(dir, &self.vars, max_shard_bytes)
+        weights::save_weights(dir, &self.base, max_shard_bytes)
     }
 
-    /// The trainable parameters under their Hugging Face names, always in the same order.
+    /// The trainable parameters, always in the same order: all of them under their Hugging Face names, or those of the
+    /// adapter when there is one, under the names of PEFT's files.
     #[must_use]
     pub fn vars(&self) -> &[(String, Var)] {
-        &self.vars
+        self.lora.as_ref().map_or(&self.base, |lora| &lora.vars)
     }
 
     /// Where the weights are.
@@ -154,7 +194,7 @@ impl Policy {
     pub fn logprobs(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
         ensure!(temperature > 0.0 && temperature.is_finite(), "temperature = {temperature} must be above 0");
         self.check_groups(groups)?;
-        self.logprobs_in_graph(groups, temperature)
+        self.logprobs_in_graph(&self.tracked, groups, temperature)
     }
 
     pub(super) fn check_groups(&self, groups: &[Group]) -> Result<()> {
@@ -171,8 +211,8 @@ impl Policy {
     }
 
     /// [`Policy::logprobs`] from candle's own operations: for devices other than the CPU, and the engine's reference.
-    fn logprobs_in_graph(&self, groups: &[Group], temperature: f64) -> Result<Tensor> {
-        let (logits, targets) = self.completion_logits(groups)?;
+    fn logprobs_in_graph(&self, weights: &Weights, groups: &[Group], temperature: f64) -> Result<Tensor> {
+        let (logits, targets) = self.completion_logits(weights, groups)?;
         let logits = if temperature == 1.0 { logits } else { (logits / temperature)? };
         let largest = logits.max_keepdim(D::Minus1)?.detach();
         let shifted = logits.broadcast_sub(&largest)?;
@@ -181,7 +221,7 @@ impl Policy {
     }
 
     /// Logits that predict each completion token, `[tokens, V]`, and the tokens, `[tokens]`.
-    fn completion_logits(&self, groups: &[Group]) -> Result<(Tensor, Tensor)> {
+    fn completion_logits(&self, weights: &Weights, groups: &[Group]) -> Result<(Tensor, Tensor)> {
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
         let mut places = Vec::new();
         for group in groups {
@@ -201,8 +241,8 @@ impl Policy {
             .map(|(row, at)| (row * batch.width() + at) as u32)
             .collect();
         let wanted = Tensor::new(wanted, &self.device)?;
-        let hidden = transformer::hidden_of(&self.config, &self.tracked, &batch, &wanted)?;
-        Ok((hidden.matmul(&self.tracked.head.t()?)?, Tensor::new(targets, &self.device)?))
+        let hidden = transformer::hidden_of(&self.config, weights, &batch, &wanted)?;
+        Ok((weights.head.forward(&hidden)?, Tensor::new(targets, &self.device)?))
     }
 
     /// Next-token logits at every position of one sequence, `[T, V]`.
@@ -210,7 +250,7 @@ impl Policy {
     /// # Errors
     /// No ids, too many, or ids outside the vocabulary.
     pub fn logits(&self, ids: &[u32]) -> Result<Tensor> {
-        Ok(self.hidden_states(ids)?.normed.matmul(&self.plain.head.t()?)?)
+        Ok(self.plain.head.forward(&self.hidden_states(ids)?.normed)?)
     }
 
     /// Hidden states of one sequence after every stage.
@@ -229,7 +269,7 @@ impl Policy {
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
         if self.device.is_cpu() {
-            let engine = Engine::new(&self.config)?;
+            let engine = self.engine()?;
             return self.on_slices(|params| {
                 let decode = |rows: &mut [decode::Row]| engine::decode(&engine, params, rows, settings);
                 decode::generate(&self.config, prompts, settings, seed, decode)

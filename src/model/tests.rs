@@ -34,10 +34,36 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
     norm((a - b).unwrap()) / norm(b.clone()).max(1e-12)
 }
 
+/// The policies that both ways must agree on: whole ones, and adapters of every kind on both families.
+fn policies() -> Vec<Policy> {
+    let mut all = vec![policy(Family::Qwen3, true), policy(Family::Qwen3, false), policy(Family::Qwen2, true)];
+    let attention = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    for (family, tied) in [(Family::Qwen3, true), (Family::Qwen2, false)] {
+        for (rslora, targets) in
+            [(false, attention.as_slice()), (true, &[ALL_LINEAR]), (false, &["layers.1.mlp.up_proj"])]
+        {
+            let targets = targets.iter().map(|&t| t.to_owned()).collect();
+            all.push(adapted(policy(family, tied), LoraSettings { rank: 3, alpha: 5.0, rslora, targets }));
+        }
+    }
+    all
+}
+
+/// A policy with an adapter whose B is not 0.
+fn adapted(policy: Policy, settings: LoraSettings) -> Policy {
+    let policy = policy.with_lora(settings, 9).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(10);
+    for (_, b) in policy.vars().iter().skip(1).step_by(2) {
+        let noise = (0..b.elem_count()).map(|_| normal(&mut rng) as f32 * 0.3).collect();
+        b.set(&Tensor::from_vec(noise, b.dims(), &Device::Cpu).unwrap()).unwrap();
+    }
+    policy
+}
+
 #[test]
 fn the_engine_and_the_graph_agree_on_values_and_gradients() {
-    for (family, tied) in [(Family::Qwen3, true), (Family::Qwen3, false), (Family::Qwen2, true)] {
-        let (policy, groups) = (policy(family, tied), groups());
+    for policy in policies() {
+        let (family, groups) = (policy.config.family, groups());
         for temperature in [1.0, 0.6] {
             // A slope that differs from group to group and from token to token.
             let slope = |group: usize, logprobs: &[f32]| -> Vec<f32> {
@@ -47,6 +73,7 @@ fn the_engine_and_the_graph_agree_on_values_and_gradients() {
             let graph = policy.gradient_in_graph(&groups, temperature, &slope).unwrap();
             let far = engine.logprobs.iter().zip(&graph.logprobs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(engine.logprobs.len() == graph.logprobs.len() && far < 1e-4, "{far}");
+            assert!(engine.grads.len() == policy.vars().len() && graph.grads.len() == policy.vars().len());
             for ((name, _), (ours, theirs)) in policy.vars().iter().zip(engine.grads.iter().zip(&graph.grads)) {
                 assert!(distance(ours, theirs) < 1e-4, "{family:?} {name}: {}", distance(ours, theirs));
             }
@@ -57,8 +84,8 @@ fn the_engine_and_the_graph_agree_on_values_and_gradients() {
 #[test]
 fn the_engine_and_candle_decode_the_same() {
     let settings = Decoding { repetition_penalty: 1.2, ..Decoding::sampled(12, 0.9, (0..40).collect()) };
-    for family in [Family::Qwen3, Family::Qwen2] {
-        let policy = policy(family, true);
+    for policy in policies() {
+        let family = policy.config.family;
         let mut prompts: Vec<Vec<u32>> = groups().into_iter().map(|g| g.prompt).collect();
         prompts.extend_from_within(1..3);
         // More than one turn.
@@ -98,4 +125,39 @@ fn a_tokenizer_larger_than_the_vocabulary_is_refused() {
     config.vocab = policy.tokenizer.size() - 1;
     let error = Policy::from_scratch(config, policy.tokenizer.clone(), 1, &Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("do not belong together"), "{error}");
+}
+
+#[test]
+fn an_adapter_starts_as_nothing_leaves_its_base_alone_and_can_be_merged() {
+    let settings = LoraSettings { rank: 4, alpha: 8.0, rslora: false, targets: vec![ALL_LINEAR.into()] };
+    let groups = groups();
+    for family in [Family::Qwen3, Family::Qwen2] {
+        let base = policy(family, true).score(&groups, 1.0).unwrap();
+        let fresh = policy(family, true).with_lora(settings.clone(), 1).unwrap();
+        assert_eq!(fresh.score(&groups, 1.0).unwrap(), base, "B is zero at the start");
+        let trained = adapted(policy(family, true), settings.clone());
+        let with = trained.score(&groups, 1.0).unwrap();
+        assert_ne!(with, base);
+        assert_eq!(trained.score_base(&groups, 1.0).unwrap(), base, "the reference is the base, to the bit");
+        let merged = trained.merge().unwrap();
+        assert!(merged.lora().is_none());
+        for (a, b) in merged.score(&groups, 1.0).unwrap().iter().zip(&with) {
+            assert!((a - b).abs() < 1e-4, "{a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn adapters_that_fit_no_decoder_are_refused() {
+    let refused = |change: &dyn Fn(&mut LoraSettings)| {
+        let mut settings = LoraSettings { rank: 4, alpha: 8.0, rslora: false, targets: vec![ALL_LINEAR.into()] };
+        change(&mut settings);
+        format!("{:#}", policy(Family::Qwen3, true).with_lora(settings, 1).err().expect("it was accepted"))
+    };
+    assert!(refused(&|s| s.rank = 0).contains("rank"));
+    assert!(refused(&|s| s.alpha = f64::NAN).contains("alpha"));
+    assert!(refused(&|s| s.targets = vec![]).contains("targets"));
+    // PEFT compares whole parts of a name.
+    assert!(refused(&|s| s.targets = vec!["q_proj".into(), "proj".into()]).contains("\"proj\" is no projection"));
+    assert!(refused(&|s| s.targets = vec!["lm_head".into()]).contains("lm_head"));
 }

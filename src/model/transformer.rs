@@ -6,10 +6,12 @@
 //! none of them may be used here; the tests of `model/mod.rs` and `tests/golden_model.rs` watch.
 
 use anyhow::Result;
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, Device, Tensor, Var};
 use candle_nn::ops;
 
 use super::config::Config;
+use super::frozen::FrozenWeight;
+use super::lora::Lora;
 
 /// One decoder layer's parameters; biases in Qwen2, head norms in Qwen3.
 pub(super) struct Layer {
@@ -26,17 +28,46 @@ pub(super) struct Layer {
     pub down: Linear,
 }
 
-/// `x·Wᵀ + b`.
+impl Layer {
+    fn projections(&mut self) -> [(&'static str, &mut Linear); 7] {
+        [
+            ("self_attn.q_proj", &mut self.q),
+            ("self_attn.k_proj", &mut self.k),
+            ("self_attn.v_proj", &mut self.v),
+            ("self_attn.o_proj", &mut self.o),
+            ("mlp.gate_proj", &mut self.gate),
+            ("mlp.up_proj", &mut self.up),
+            ("mlp.down_proj", &mut self.down),
+        ]
+    }
+}
+
+/// `x·Wᵀ + b`, and `+ s·(x·Aᵀ)·Bᵀ` with an adapter.
 pub(super) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    frozen: bool,
+    low: Option<LowRank>,
+}
+
+/// An adapter's part of a projection.
+struct LowRank {
+    a: Tensor,
+    b: Tensor,
+    scale: f64,
 }
 
 impl Linear {
     pub fn forward(&self, x_nh: &Tensor) -> candle_core::Result<Tensor> {
-        let y = x_nh.matmul(&self.weight.t()?)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
+        let mut y = match self.frozen {
+            true => x_nh.apply_op1(FrozenWeight(self.weight.clone()))?,
+            false => x_nh.matmul(&self.weight.t()?)?,
+        };
+        if let Some(bias) = &self.bias {
+            y = y.broadcast_add(bias)?;
+        }
+        match &self.low {
+            Some(LowRank { a, b, scale }) => y + (x_nh.matmul(&a.t()?)?.matmul(&b.t()?)? * *scale)?,
             None => Ok(y),
         }
     }
@@ -47,7 +78,7 @@ pub(super) struct Weights {
     pub embed: Tensor,
     pub layers: Vec<Layer>,
     pub norm: Tensor,
-    pub head: Tensor,
+    pub head: Linear,
 }
 
 impl Weights {
@@ -68,6 +99,8 @@ impl Weights {
             let mut linear = |name: &str| Linear {
                 weight: maybe(&format!("{name}.weight")).expect("Config::parameters lists every weight"),
                 bias: maybe(&format!("{name}.bias")),
+                frozen: false,
+                low: None,
             };
             layers.push(Layer {
                 input_norm: norms.0,
@@ -86,7 +119,23 @@ impl Weights {
         let mut take = |name: &str| optional(name).expect("Config::parameters lists every weight");
         let (embed, norm) = (take("model.embed_tokens.weight"), take("model.norm.weight"));
         let head = if config.tied { embed.clone() } else { take("lm_head.weight") };
-        Self { embed, layers, norm, head }
+        Self { embed, layers, norm, head: Linear { weight: head, bias: None, frozen: false, low: None } }
+    }
+
+    /// Freezes every projection and puts the adapter's variables, as `see` shows them, beside those it stands on.
+    pub fn with_adapter(mut self, lora: &Lora, see: impl Fn(&Var) -> Tensor) -> Self {
+        self.head.frozen = true;
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            for (name, linear) in layer.projections() {
+                linear.frozen = true;
+                linear.low = lora.place(&format!("model.layers.{i}.{name}")).map(|at| LowRank {
+                    a: see(&lora.vars[at].1),
+                    b: see(&lora.vars[at + 1].1),
+                    scale: lora.settings.scale(),
+                });
+            }
+        }
+        self
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::Recipe;
+use super::{Lora, Recipe};
 
 /// Refuses the first value out of bounds.
 pub(super) fn check(r: &Recipe) -> Result<()> {
@@ -35,7 +35,20 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
         m.kv_heads
     );
     ensure!(m.head_dim.is_multiple_of(2), "model.head_dim is {}: rotary embedding needs an even width", m.head_dim);
+    check_lora(&r.lora)?;
     ensure!(r.train.lr > 0.0, "train.lr is {}: must be above 0", r.train.lr);
+    Ok(())
+}
+
+fn check_lora(lora: &Lora) -> Result<()> {
+    const TARGETS: [&str; 8] =
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "all-linear"];
+    ensure!(lora.rank <= 1 << 16, "lora.rank is {}: use 65536 or less, 0 to train all weights", lora.rank);
+    ensure!(lora.alpha > 0.0 && lora.alpha.is_finite(), "lora.alpha is {}: must be above 0", lora.alpha);
+    ensure!(!lora.targets.is_empty(), "lora.targets is empty: name projections, or all-linear");
+    for target in &lora.targets {
+        ensure!(TARGETS.contains(&target.as_str()), "lora.targets names {target:?}: use {}", TARGETS.join(", "));
+    }
     Ok(())
 }
 

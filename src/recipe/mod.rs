@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AbTest, Mine, ModelShape, SearchPath, Serve, Train, World};
+pub use sections::{AbTest, Lora, Mine, ModelShape, SearchPath, Serve, Train, World};
 pub use seeds::{Fingerprint, stream};
 pub use usage::Usage;
 
@@ -38,6 +38,8 @@ pub struct Recipe {
     pub model: ModelShape,
     /// The training loop.
     pub train: Train,
+    /// Adapters instead of full fine-tuning.
+    pub lora: Lora,
     /// The search path that rewriting stands beside.
     pub search: SearchPath,
     /// The simulated experiment.
@@ -55,6 +57,7 @@ impl Default for Recipe {
             mine: Mine::default(),
             model: ModelShape::default(),
             train: Train::default(),
+            lora: Lora::default(),
             search: SearchPath::default(),
             ab: AbTest::default(),
             serve: Serve::default(),
@@ -125,7 +128,14 @@ mod tests {
     fn a_wrong_type_and_a_wrong_value_name_the_place() {
         let error = Recipe::parse("[train]\nsteps = \"many\"\n", "my.toml").unwrap_err().to_string();
         assert!(error.contains("my.toml:2"), "{error}");
-        let error = format!("{:#}", Recipe::parse("[train]\nbatch = 0\n", "my.toml").unwrap_err());
-        assert!(error.contains("train.batch"), "{error}");
+        for (text, key) in [
+            ("[train]\nbatch = 0\n", "train.batch"),
+            ("[lora]\nalpha = 0\n", "lora.alpha"),
+            ("[lora]\ntargets = ['lm_head']\n", "lora.targets"),
+            ("[lora]\ntargets = []\n", "lora.targets"),
+        ] {
+            let error = format!("{:#}", Recipe::parse(text, "my.toml").unwrap_err());
+            assert!(error.contains(key), "{error}");
+        }
     }
 }

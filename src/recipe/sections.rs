@@ -173,6 +173,26 @@ impl Default for Train {
     }
 }
 
+/// Low-rank adapters instead of full fine-tuning, for a model given with `--init`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lora {
+    /// Width of the adapters; 0 trains all weights instead.
+    pub rank: usize,
+    /// The update is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Scale by `alpha / √rank` instead.
+    pub rslora: bool,
+    /// Projections that get an adapter: any of `q_proj` … `down_proj`, or `all-linear`.
+    pub targets: Vec<String>,
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        Self { rank: 0, alpha: 32.0, rslora: false, targets: vec!["all-linear".into()] }
+    }
+}
+
 /// The search path: one text index, and how a rewrite's results are merged in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,4 +1,5 @@
-//! A run's folder: `runs/<name>/step-00000200/`, each a Hugging Face folder plus what training needs to go on.
+//! A run's folder: `runs/<name>/step-00000200/`, each a Hugging Face folder (with `lora.rank`, a
+//! PEFT folder that names its base) plus what training needs to go on.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,9 @@ pub(super) struct Fingerprint {
     init: Option<String>,
     model: crate::recipe::ModelShape,
     train: crate::recipe::Train,
+    /// Checkpoints from before adapters have none of this.
+    #[serde(default)]
+    lora: crate::recipe::Lora,
 }
 
 impl Fingerprint {
@@ -38,6 +42,7 @@ impl Fingerprint {
             init: options.init.map(str::to_owned),
             model: recipe.model.clone(),
             train: recipe.train.clone(),
+            lora: recipe.lora.clone(),
         }
     }
 }
@@ -116,7 +121,10 @@ pub(super) fn save(
 ) -> Result<PathBuf> {
     let target = runs::step_dir(dir, step);
     write_atomically(&target, |inside| {
-        policy.save(inside, None)?;
+        match policy.lora() {
+            Some(_) => policy.save_adapter(inside)?,
+            None => policy.save(inside, None)?,
+        }
         optimizer.save(&inside.join(MOMENTS))?;
         let state = State { step, fingerprint: fingerprint.clone() };
         Ok(std::fs::write(inside.join(STATE), serde_json::to_vec_pretty(&state)?)?)

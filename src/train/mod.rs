@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Journal, Table, stop};
-use crate::model::{Config, Policy, Tokenizer, hub, runs};
-use crate::recipe::Recipe;
+use crate::model::{Config, LoraSettings, Policy, Tokenizer, hub, runs};
+use crate::recipe::{Lora, Recipe};
 use crate::store::{ExampleRow, Lock, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
 
@@ -35,7 +35,8 @@ pub struct Options<'a> {
     pub name: &'a str,
     /// The mined log to learn from.
     pub log: &'a str,
-    /// A checkpoint folder or hub name to start from; none trains from nothing.
+    /// A checkpoint folder or hub name to start from; none trains from nothing. With `lora.rank` above 0 its weights
+    /// stay as they are and an adapter is trained.
     pub init: Option<&'a str>,
     /// What to do about checkpoints that are already there.
     pub existing: Existing,
@@ -149,8 +150,13 @@ fn prepare<'a>(
 /// A model to start from: a checkpoint, or a fresh one with a tokenizer made from the training text.
 fn start(recipe: &Recipe, options: &Options, examples: &[ExampleRow], device: &Device) -> Result<Policy> {
     if let Some(init) = options.init {
-        return Policy::load(&hub::resolve(init, None)?, device);
+        return adapt(Policy::load(&hub::resolve(init, None)?, device)?, init, recipe);
     }
+    ensure!(
+        recipe.lora.rank == 0,
+        "lora.rank is {} but there is no model to put an adapter on: give one with --init, or set lora.rank to 0",
+        recipe.lora.rank
+    );
     let texts = examples.iter().flat_map(|e| {
         let of_context = e.context.watched.iter().map(|seen| seen.title.as_str());
         let queries = e.context.queries.iter().map(String::as_str);
@@ -161,6 +167,26 @@ fn start(recipe: &Recipe, options: &Options, examples: &[ExampleRow], device: &D
     let tokenizer = Tokenizer::train(texts, recipe.model.vocab, &SPECIAL_TOKENS).context("training the tokenizer")?;
     let config = Config::scratch(&recipe.model, tokenizer.size());
     Policy::from_scratch(config, tokenizer, recipe.seed, device)
+}
+
+/// Gives a model what the recipe trains: an adapter, or all of its weights.
+fn adapt(policy: Policy, init: &str, recipe: &Recipe) -> Result<Policy> {
+    let Lora { rank, alpha, rslora, targets } = recipe.lora.clone();
+    if rank == 0 {
+        // Full fine-tuning of a base with an adapter starts from the sum of both.
+        return policy.merge();
+    }
+    let settings = LoraSettings { rank, alpha, rslora, targets };
+    if policy.lora().is_some() {
+        ensure!(
+            policy.has_lora(&settings)?,
+            "--init {init} holds an adapter made with other settings than the recipe's [lora]: give the same there, or a model without an adapter"
+        );
+        return Ok(policy);
+    }
+    // A hub's id is worth more in an adapter's file than a folder of this machine's cache.
+    let policy = if Path::new(init).is_dir() { policy } else { policy.sourced_from(init) };
+    policy.with_lora(settings, recipe.seed)
 }
 
 fn optim_settings(recipe: &Recipe) -> AdamWSettings {

@@ -182,8 +182,12 @@ dispatch! {
     ) {
         let d = q.len();
         scores.clear();
+        // Plain loops: a closure would not be compiled for the instruction set chosen here.
         for (keys, _) in parts {
-            scores.extend(keys.chunks_exact(stride).map(|k| dot(q, &k[column..column + d])));
+            for k in keys.chunks_exact(stride) {
+                let score = dot(q, &k[column..column + d]);
+                scores.push(score);
+            }
         }
         let seen = scores.len();
         softmax_row(scores, seen, 1.0 / (d as f32).sqrt());

@@ -19,6 +19,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::gradient::Slope;
+use super::lora::Lora;
 use super::{Config, Group};
 use layer::{Layer, Rows, Saved};
 use linear::{Grads, wanted};
@@ -36,27 +37,30 @@ const PACK_TOKENS: usize = 1024;
 pub(super) struct Engine {
     plan: Plan,
     config: Config,
+    /// Place of the first trainable parameter: those before it are frozen.
+    trainable: usize,
 }
-
-/// Log-probabilities by the number of their pack.
-type Numbered = Vec<(usize, Vec<f32>)>;
 
 /// Log-probabilities and gradients of a batch of groups.
 pub(super) struct Pass {
     /// One a completion token, in the order group, completion, token; nats.
     pub logprobs: Vec<f32>,
-    /// One a parameter, in the parameters' order.
+    /// One a trainable parameter, in the parameters' order.
     pub grads: Vec<Vec<f32>>,
 }
 
+/// A pack's place in the batch, and its log-probabilities.
+type OfPack = (usize, Vec<f32>);
+
 impl Engine {
-    /// Prepares a decoder of this shape.
+    /// Prepares a decoder of this shape; its adapter's parameters stand behind its own, which are then frozen.
     ///
     /// # Errors
     /// A shape whose parameters do not fit together.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &Config, lora: Option<&Lora>) -> Result<Self> {
         config.check()?;
-        Ok(Self { plan: Plan::new(config)?, config: config.clone() })
+        let trainable = if lora.is_some() { config.parameters().len() } else { 0 };
+        Ok(Self { plan: Plan::new(config, lora)?, config: config.clone(), trainable })
     }
 
     /// Log-probabilities of every completion token, without gradients. The caller has checked the ids.
@@ -82,10 +86,10 @@ impl Engine {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
         let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
-        let shares: Vec<(Numbered, Grads)> = (0..workers)
+        let shares: Vec<(Vec<OfPack>, Grads)> = (0..workers)
             .into_par_iter()
             .map(|worker| {
-                let mut grads: Grads = params.iter().map(|p| vec![0.0; p.len()]).collect();
+                let mut grads = self.no_grads(params);
                 let mine = packs.iter().enumerate().skip(worker).step_by(workers);
                 let logprobs = mine.map(|(i, range)| {
                     let first = range.start;
@@ -95,7 +99,7 @@ impl Engine {
                 (logprobs.collect(), grads)
             })
             .collect();
-        let mut logprobs: Numbered = Vec::new();
+        let mut logprobs: Vec<OfPack> = Vec::new();
         let mut sum: Option<Grads> = None;
         for (of_packs, grads) in shares {
             logprobs.extend(of_packs);
@@ -105,8 +109,14 @@ impl Engine {
             }
         }
         logprobs.sort_by_key(|(i, _)| *i);
-        let grads = sum.unwrap_or_else(|| params.iter().map(|p| vec![0.0; p.len()]).collect());
+        let grads = sum.unwrap_or_else(|| self.no_grads(params)).split_off(self.trainable);
         Pass { logprobs: logprobs.into_iter().flat_map(|(_, l)| l).collect(), grads }
+    }
+
+    /// Zeros for what is trainable; nothing, at no cost in memory, for what is frozen.
+    fn no_grads(&self, params: &[&[f32]]) -> Grads {
+        let wanted = |(at, p): (usize, &&[f32])| if at < self.trainable { Vec::new() } else { vec![0.0; p.len()] };
+        params.iter().enumerate().map(wanted).collect()
     }
 
     #[allow(clippy::too_many_arguments)]

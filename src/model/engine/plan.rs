@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::model::Config;
+use crate::model::lora::Lora;
 
 /// A projection `y = x·Wᵀ (+ b)`; `w` and `b` are places in the parameter list.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +57,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Finds every parameter by its Hugging Face name.
+    /// Finds every parameter by its Hugging Face name; an adapter's stand behind the decoder's own.
     ///
     /// # Errors
     /// A parameter that a decoder of this shape needs is not in the list.
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &Config, lora: Option<&Lora>) -> Result<Self> {
         let names: Vec<(String, Vec<usize>)> = config.parameters();
         let find = |name: &str| names.iter().position(|(n, _)| n == name);
         let need = |name: &str| find(name).with_context(|| format!("the decoder has no parameter {name}"));
@@ -69,7 +70,12 @@ impl Plan {
             let linear = |part: &str| -> Result<Linear> {
                 let w = need(&at(&format!("{part}.weight")))?;
                 let (outputs, inputs) = (names[w].1[0], names[w].1[1]);
-                Ok(Linear { w, b: find(&at(&format!("{part}.bias"))), outputs, inputs, lora: None })
+                let adapter = |lora: &Lora| {
+                    let a = names.len() + lora.place(&at(part))?;
+                    Some(Adapter { a, b: a + 1, rank: lora.settings.rank, scale: lora.settings.scale() as f32 })
+                };
+                let (b, lora) = (find(&at(&format!("{part}.bias"))), lora.and_then(adapter));
+                Ok(Linear { w, b, outputs, inputs, lora })
             };
             Ok(LayerPlan {
                 input_norm: need(&at("input_layernorm.weight"))?,
