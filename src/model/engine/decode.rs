@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use super::super::Group;
 use super::super::decode::{Row, Steps, run};
 use super::super::sampling::Decoding;
-use super::Engine;
 use super::layer::{Layer, Rows};
 use super::math::{Rope, attend};
 use super::pack::{Pack, cut};
+use super::{Engine, spread};
 
 /// Decodes rows to their ends.
 pub(in crate::model) fn decode(
@@ -33,8 +33,10 @@ pub(in crate::model) fn decode(
         }));
     }
     let packs = cut(&unique, engine.budget(&unique));
-    let prompts: Vec<Prompt> =
-        packs.into_par_iter().flat_map_iter(|range| prefill(engine, params, &rope, &unique[range])).collect();
+    let prompts: Vec<Prompt> = spread(packs.len(), |i| prefill(engine, params, &rope, &unique[packs[i].clone()]))
+        .into_iter()
+        .flatten()
+        .collect();
     let share = rows.len().div_ceil(rayon::current_num_threads()).max(1);
     rows.par_chunks_mut(share).zip(of_row.par_chunks(share)).try_for_each(|(rows, of_row)| {
         let prompts: Vec<&Prompt> = of_row.iter().map(|at| &prompts[*at]).collect();

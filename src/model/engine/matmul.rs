@@ -1,4 +1,5 @@
-//! Matrix products on strided views. Each call runs on one thread: parallelism is one pack of groups per thread.
+//! Matrix products on strided views. Inside a thread pool each call runs on its own thread, since the packs of groups
+//! are what is spread; a call from outside (one prompt to rewrite, say) spreads the product itself.
 
 #![allow(unsafe_code)]
 
@@ -78,6 +79,10 @@ pub(super) fn matmul(dst: MatMut, a: Mat, b: Mat, alpha: f32, add: bool) {
 /// The product by `gemm`, whatever the strides.
 fn general(dst: MatMut, a: Mat, b: Mat, alpha: f32, add: bool) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
+    let threads = match rayon::current_thread_index() {
+        Some(_) => Parallelism::None,
+        None => Parallelism::Rayon(0),
+    };
     let last = |rows: usize, cols: usize, rs: usize, cs: usize| (rows - 1) * rs + (cols - 1) * cs;
     assert!(last(m, k, a.rs, a.cs) < a.data.len(), "left view is beyond its slice");
     assert!(last(k, n, b.rs, b.cs) < b.data.len(), "right view is beyond its slice");
@@ -104,7 +109,7 @@ fn general(dst: MatMut, a: Mat, b: Mat, alpha: f32, add: bool) {
             false,
             false,
             false,
-            Parallelism::None,
+            threads,
         );
     }
 }

@@ -67,12 +67,12 @@ impl Engine {
     pub fn logprobs(&self, params: &[&[f32]], groups: &[Group], temperature: f32) -> Vec<f32> {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
-        let parts = packs.into_par_iter().map(|range| {
-            let pack = Pack::new(&groups[range]);
+        let parts = spread(packs.len(), |i| {
+            let pack = Pack::new(&groups[packs[i].clone()]);
             let (hidden, _) = self.hidden(params, &rope, &pack, false);
             self.head(params, &pack, &hidden, temperature).0
         });
-        parts.collect::<Vec<_>>().concat()
+        parts.concat()
     }
 
     /// Log-probabilities, and the gradient of a loss given by its slope at each of them.
@@ -86,19 +86,18 @@ impl Engine {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
         let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
-        let shares: Vec<(Vec<OfPack>, Grads)> = (0..workers)
-            .into_par_iter()
-            .map(|worker| {
-                let mut grads = self.no_grads(params);
-                let mine = packs.iter().enumerate().skip(worker).step_by(workers);
-                let logprobs = mine.map(|(i, range)| {
+        let shares = spread(workers, |worker| {
+            let mut grads = self.no_grads(params);
+            let mine = packs.iter().enumerate().skip(worker).step_by(workers);
+            let logprobs: Vec<OfPack> = mine
+                .map(|(i, range)| {
                     let first = range.start;
                     let pack_groups = &groups[range.clone()];
                     (i, self.one_pack(params, &rope, pack_groups, first, temperature, slope, &mut grads))
-                });
-                (logprobs.collect(), grads)
-            })
-            .collect();
+                })
+                .collect();
+            (logprobs, grads)
+        });
         let mut logprobs: Vec<OfPack> = Vec::new();
         let mut sum: Option<Grads> = None;
         for (of_packs, grads) in shares {
@@ -268,6 +267,14 @@ impl Engine {
     fn budget(&self, groups: &[Group]) -> usize {
         let tokens: usize = groups.iter().map(Group::tokens).sum();
         tokens.div_ceil(rayon::current_num_threads()).clamp(1, PACK_TOKENS)
+    }
+}
+
+/// Runs tasks on the pool; a single one stays where it is called, and spreads its products instead.
+fn spread<T: Send>(tasks: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    match tasks {
+        1 => vec![task(0)],
+        _ => (0..tasks).into_par_iter().map(|i| task(i)).collect(),
     }
 }
 
