@@ -274,7 +274,7 @@ impl Engine {
 fn spread<T: Send>(tasks: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
     match tasks {
         1 => vec![task(0)],
-        _ => (0..tasks).into_par_iter().map(|i| task(i)).collect(),
+        _ => (0..tasks).into_par_iter().map(&task).collect(),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::simd::{Level, level};
 
 /// Up to this many rows the products here are faster than the general ones (measured: docs/engine.md).
-pub(super) const MOST_ROWS: usize = 24;
+pub(super) const MOST_ROWS: usize = 48;
 
 /// `y = α·x·Wᵀ` (or `y +=`): x \[m, k\] and W \[n, k\] with rows one after the other, y \[m, n\] with rows `stride` apart.
 ///
