@@ -132,7 +132,7 @@ impl<'a> Decoder<'a> {
         sin: &Tensor,
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut x = self.weights.embed.index_select(ids, 0)?;
+        let mut x = self.weights.embed.index_select(ids, 0)?.to_dtype(DType::F32)?;
         for (layer, cache) in self.weights.layers.iter().zip(&self.caches) {
             let mixed = self.attention(layer, cache, &x, shape, (cos, sin), mask)?;
             x = (x + layer.o.forward(&mixed)?)?;

@@ -23,21 +23,24 @@ mod transformer;
 mod weights;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{D, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 pub use config::{Config, Family};
 pub use decode::Completion;
+pub use engine::simd::{Level, level as simd_level};
 pub use gradient::{Pass, Slope};
 pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
 pub use sampling::{Decoding, distribution};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
-pub use weights::{read_safetensors, write_safetensors};
+pub use weights::{Keep, read_safetensors, write_safetensors};
 
+use crate::recipe::Precision;
 use lora::Lora;
 use transformer::{Batch, Weights};
 
@@ -74,30 +77,45 @@ pub struct Policy {
     /// The same storage, seen without a graph; it follows every change of the variables.
     plain: Weights,
     device: Device,
+    /// Products of the CPU engine take operands rounded to bfloat16.
+    half: bool,
+    /// Nothing of it is trained.
+    frozen: bool,
+    /// The decoder's own weights packed for decoding, once they have been needed and where they cannot change.
+    packed: OnceLock<engine::Packed>,
 }
 
 impl Policy {
     /// Reads a Hugging Face folder: `config.json`, safetensors (one file or shards), `tokenizer.json` and, where
     /// present, `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`.
     /// Weights in bfloat16 or float16 become float32. A folder in PEFT's layout is read with the base it names,
-    /// relative to itself, to a folder above it, to the current one, or as an id on the hub.
+    /// relative to itself, to a folder above it, to the current one, or as an id on the hub; the base stays as stored.
     ///
     /// # Errors
     /// A missing, damaged or unsupported file, by name and with the remedy.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        checkpoint::read_whole(dir, |dir| Self::read(dir, device))
+        Self::load_kept(dir, Keep::Float32, device)
     }
 
-    fn read(dir: &Path, device: &Device) -> Result<Self> {
+    /// [`Policy::load`] with a choice of how its own weights are kept. Only what is stored as [`Keep::Float32`] can be
+    /// trained in full; on the rest stands an adapter, or nothing ([`Policy::frozen`]).
+    ///
+    /// # Errors
+    /// Those of [`Policy::load`].
+    pub fn load_kept(dir: &Path, keep: Keep, device: &Device) -> Result<Self> {
+        checkpoint::read_whole(dir, |dir| Self::read(dir, keep, device))
+    }
+
+    fn read(dir: &Path, keep: Keep, device: &Device) -> Result<Self> {
         ensure!(dir.is_dir(), "there is no model folder at {}: train one, or give another path", dir.display());
         if peft::is_adapter(dir) {
             let (folder, source) = peft::base_of(dir)?;
             ensure!(!peft::is_adapter(&folder), "the base of {} is itself an adapter: merge that first", dir.display());
-            return Self::load(&folder, device)?.sourced_from(&source).load_adapter(dir);
+            return Self::load_kept(&folder, Keep::AsStored, device)?.sourced_from(&source).load_adapter(dir);
         }
         let config = Config::load(dir)?;
         let tokenizer = Tokenizer::load(dir)?;
-        let vars = weights::load_weights(dir, &config, device)?;
+        let vars = weights::load_weights(dir, &config, keep, device)?;
         let source = dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).display().to_string();
         let policy = Self::assemble(config, tokenizer, vars, None, Some(source), device);
         policy.with_context(|| format!("cannot use {}", dir.display()))
@@ -111,18 +129,49 @@ impl Policy {
     /// # Errors
     /// A shape that does not fit together, or a tokenizer larger than the vocabulary.
     pub fn from_scratch(config: Config, tokenizer: Tokenizer, seed: u64, device: &Device) -> Result<Self> {
+        Self::from_scratch_in(config, tokenizer, seed, DType::F32, device)
+    }
+
+    /// [`Policy::from_scratch`] with its matrices rounded to `dtype` as they are drawn.
+    ///
+    /// # Errors
+    /// Those of [`Policy::from_scratch`].
+    pub fn from_scratch_in(
+        config: Config,
+        tokenizer: Tokenizer,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         config.check()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut vars = Vec::new();
         for (name, shape) in config.parameters() {
-            let n = shape.iter().product();
+            let (n, matrix) = (shape.iter().product(), shape.len() == 2);
             let values = match initial_deviation(&config, &name) {
                 Some(deviation) => (0..n).map(|_| (normal(&mut rng) * deviation) as f32).collect(),
                 None => vec![if name.ends_with(".bias") { 0.0f32 } else { 1.0 }; n],
             };
-            vars.push((name, Var::from_vec(values, shape, device)?));
+            let tensor = Tensor::from_vec(values, shape, device)?;
+            vars.push((name, Var::from_tensor(&if matrix { tensor.to_dtype(dtype)? } else { tensor })?));
         }
         Self::assemble(config, tokenizer, vars, None, None, device)
+    }
+
+    /// Chooses how its products are computed on a CPU; in float32 when nothing is chosen. All else is float32 always.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.half = half_pays(precision);
+        self.packed = OnceLock::new();
+        self
+    }
+
+    /// Gives up training it: [`Policy::vars`] is empty from here on, and weights are packed for decoding only once.
+    /// For policies that serve, and for references.
+    #[must_use]
+    pub fn frozen(mut self) -> Self {
+        self.frozen = true;
+        self
     }
 
     /// Says which folder or hub id an adapter saved from this policy names as its base; loading a folder sets that
@@ -156,7 +205,9 @@ impl Policy {
                 detached().with_adapter(lora, Var::as_detached_tensor),
             ),
         };
-        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device: device.clone() })
+        let (device, packed) = (device.clone(), OnceLock::new());
+        let (half, frozen) = (false, false);
+        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device, half, frozen, packed })
     }
 
     /// Writes the folder's contents into `dir`, which must exist and be empty; float32, in shards of at most
@@ -173,10 +224,26 @@ impl Policy {
     }
 
     /// The trainable parameters, always in the same order: all of them under their Hugging Face names, or those of the
-    /// adapter when there is one, under the names of PEFT's files.
+    /// adapter when there is one, under the names of PEFT's files. None when it is frozen.
     #[must_use]
     pub fn vars(&self) -> &[(String, Var)] {
+        if self.frozen {
+            return &[];
+        }
         self.lora.as_ref().map_or(&self.base, |lora| &lora.vars)
+    }
+
+    /// Parameters in all, an adapter's included.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let all = self.base.iter().chain(self.lora.iter().flat_map(|lora| &lora.vars));
+        all.map(|(_, var)| var.elem_count()).sum()
+    }
+
+    /// How its products are computed on a CPU.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        if self.half { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// Where the weights are.
@@ -269,9 +336,8 @@ impl Policy {
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
         if self.device.is_cpu() {
-            let engine = self.engine()?;
-            return self.on_slices(|params| {
-                let decode = |rows: &mut [decode::Row]| engine::decode(&engine, params, rows, settings);
+            return self.with_packed(|engine, params| {
+                let decode = |rows: &mut [decode::Row]| engine::decode(engine, params, rows, settings);
                 decode::generate(&self.config, prompts, settings, seed, decode)
             });
         }
@@ -282,6 +348,15 @@ impl Policy {
     fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
         let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, rows, settings);
         decode::generate(&self.config, prompts, settings, seed, decode)
+    }
+}
+
+/// Whether products take bfloat16: what was asked for, or what this processor is faster with.
+fn half_pays(precision: Precision) -> bool {
+    match precision {
+        Precision::F32 => false,
+        Precision::Bf16 => true,
+        Precision::Auto => simd_level() == Level::Avx512Bf16,
     }
 }
 

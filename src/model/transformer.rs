@@ -6,7 +6,7 @@
 //! none of them may be used here; the tests of `model/mod.rs` and `tests/golden_model.rs` watch.
 
 use anyhow::Result;
-use candle_core::{D, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops;
 
 use super::config::Config;
@@ -59,9 +59,11 @@ struct LowRank {
 
 impl Linear {
     pub fn forward(&self, x_nh: &Tensor) -> candle_core::Result<Tensor> {
+        // A frozen weight may be kept in fewer bits than what it is multiplied with.
+        let weight = self.weight.to_dtype(x_nh.dtype())?;
         let mut y = match self.frozen {
-            true => x_nh.apply_op1(FrozenWeight(self.weight.clone()))?,
-            false => x_nh.matmul(&self.weight.t()?)?,
+            true => x_nh.apply_op1(FrozenWeight(weight))?,
+            false => x_nh.matmul(&weight.t()?)?,
         };
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
@@ -257,7 +259,7 @@ impl<'a> Pass<'a> {
 /// The last layer's feed-forward is computed for the wanted tokens only.
 pub(super) fn hidden_of(config: &Config, weights: &Weights, batch: &Batch, wanted: &Tensor) -> Result<Tensor> {
     let pass = Pass::new(config, batch, wanted.device())?;
-    let mut x = weights.embed.index_select(&batch.ids_n, 0)?;
+    let mut x = weights.embed.index_select(&batch.ids_n, 0)?.to_dtype(DType::F32)?;
     for (i, layer) in weights.layers.iter().enumerate() {
         let mut mixed = pass.attention(layer, &x)?;
         if i + 1 == weights.layers.len() {
@@ -272,7 +274,7 @@ pub(super) fn hidden_of(config: &Config, weights: &Weights, batch: &Batch, wante
 /// Hidden states of all tokens after every stage, for inspection.
 pub(super) fn hidden_states(config: &Config, weights: &Weights, batch: &Batch) -> Result<Hidden> {
     let pass = Pass::new(config, batch, weights.embed.device())?;
-    let embed = weights.embed.index_select(&batch.ids_n, 0)?;
+    let embed = weights.embed.index_select(&batch.ids_n, 0)?.to_dtype(DType::F32)?;
     let mut layers: Vec<Tensor> = Vec::with_capacity(weights.layers.len());
     for layer in &weights.layers {
         let x = layers.last().unwrap_or(&embed);

@@ -6,7 +6,7 @@ use anyhow::{Error, Result, anyhow, bail};
 use candle_core::Device;
 
 use super::{CopyRule, FrequentGain, PolicyRewriter, Rewriter};
-use crate::model::{Policy, hub, runs};
+use crate::model::{Keep, Policy, hub, runs};
 use crate::recipe::Recipe;
 use crate::store::{Split, Store};
 
@@ -45,7 +45,8 @@ impl Rewriter {
             None if name.contains('/') => hub::resolve(name, None)?,
             None => hub::resolve(name, None).map_err(|_| unknown(workspace, name))?,
         };
-        let policy = Policy::load(&folder, &Device::Cpu)?;
+        let policy = Policy::load_kept(&folder, Keep::AsStored, &Device::Cpu)?;
+        let policy = policy.frozen().with_precision(recipe.train.precision);
         Ok(Self::Policy(Box::new(PolicyRewriter::new(name, policy, recipe.train.max_prompt_tokens)?)))
     }
 }
