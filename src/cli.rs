@@ -152,7 +152,7 @@ pub enum Command {
 }
 
 /// Work that can be timed. Prompts have 200 tokens, completions 8; half the batch or less for the small shape.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Bench {
     /// A supervised update on 16 sequences (small: 2).
     Sft,
@@ -168,6 +168,14 @@ pub enum Bench {
     Sample,
     /// One greedy completion.
     Rewrite,
+    /// Lay a run's lines of JSON, ours and the peers', side by side (scripts/benchmarks.sh makes one).
+    Compare {
+        /// File with a case a line.
+        run: PathBuf,
+        /// Write the page in Markdown here as well.
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
+    },
 }
 
 /// Shapes of the decoder.

@@ -2,6 +2,7 @@
 //!
 //! Random weights and random ids, but the code paths of training: sampling, reference pass, gradient and update.
 
+mod compare;
 mod machine;
 mod work;
 
@@ -9,6 +10,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
+
+pub use compare::{Comparison, Pair, compare};
 
 use crate::journal::{Cell, Table, stop};
 use crate::model::simd_level;
