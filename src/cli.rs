@@ -137,6 +137,9 @@ pub enum Command {
         /// How matrices are multiplied [default: bf16 where this processor is faster with it, else f32].
         #[arg(long, global = true, value_enum)]
         precision: Option<Precision>,
+        /// Compute activations again in the backward pass instead of keeping them.
+        #[arg(long, global = true)]
+        recompute: bool,
         /// Timed steps [default: as many as about 10 s hold].
         #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         steps: Option<u32>,

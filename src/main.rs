@@ -90,7 +90,9 @@ fn run(cli: Cli) -> Result<()> {
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
-        Command::Bench { work, shape, precision, steps } => bench(work, shape, precision, steps, json),
+        Command::Bench { work, shape, precision, recompute, steps } => {
+            bench(work, shape, (precision, recompute), steps, json)
+        }
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
         Command::Logs => report::run(workspace, List::Logs, json),
@@ -102,7 +104,7 @@ fn run(cli: Cli) -> Result<()> {
 fn bench(
     work: cli::Bench,
     shape: cli::Shape,
-    precision: Option<cli::Precision>,
+    (precision, recompute): (Option<cli::Precision>, bool),
     steps: Option<u32>,
     json: bool,
 ) -> Result<()> {
@@ -130,7 +132,7 @@ fn bench(
         Some(cli::Precision::F32) => Precision::F32,
         Some(cli::Precision::Bf16) => Precision::Bf16,
     };
-    let case = bench::Case { work, shape, precision };
+    let case = bench::Case { work, shape, precision, recompute };
     show(&bench::run(case, steps.map(|n| n as usize))?, bench::Report::table, json)
 }
 

@@ -132,8 +132,8 @@ impl Policy {
         if self.lora.is_some() {
             bail!("this policy has an adapter already: merge it first");
         }
-        let Self { config, tokenizer, base, device, source, half, .. } = self;
-        Ok(Self { half, ..Self::assemble(config, tokenizer, base, Some(lora), source, &device)? })
+        let Self { config, tokenizer, base, device, source, half, recompute, .. } = self;
+        Ok(Self { half, recompute, ..Self::assemble(config, tokenizer, base, Some(lora), source, &device)? })
     }
 
     /// Adds the adapter to the weights (`W += s·B·A`), in float32; afterwards all of them are trainable and there is
@@ -142,7 +142,7 @@ impl Policy {
     /// # Errors
     /// Only what the device reports (out of memory).
     pub fn merge(self) -> Result<Self> {
-        let Self { config, tokenizer, mut base, lora, device, half, .. } = self;
+        let Self { config, tokenizer, mut base, lora, device, half, recompute, .. } = self;
         for (name, var) in &mut base {
             if var.dtype() != DType::F32 {
                 *var = Var::from_tensor(&var.as_detached_tensor().to_dtype(DType::F32)?)?;
@@ -154,7 +154,7 @@ impl Policy {
                 var.set(&(var.as_detached_tensor() + update)?)?;
             }
         }
-        Ok(Self { half, ..Self::assemble(config, tokenizer, base, None, None, &device)? })
+        Ok(Self { half, recompute, ..Self::assemble(config, tokenizer, base, None, None, &device)? })
     }
 
     /// What the adapter is made of; `None` when the policy has none.

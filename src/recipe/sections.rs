@@ -153,6 +153,8 @@ pub struct Train {
     pub max_prompt_tokens: usize,
     /// How a CPU multiplies matrices: `auto`, `f32` or `bf16`.
     pub precision: Precision,
+    /// Compute activations again in the backward pass instead of keeping them: less memory, about a third more time.
+    pub recompute: bool,
 }
 
 impl Default for Train {
@@ -172,6 +174,7 @@ impl Default for Train {
             keep: 2,
             max_prompt_tokens: 160,
             precision: Precision::Auto,
+            recompute: false,
         }
     }
 }

@@ -52,6 +52,11 @@ impl Piece {
     }
 }
 
+/// Scores of a head, all pieces together.
+pub(super) fn size(spans: &[Span], asking: &[Asking]) -> usize {
+    spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)).map(|piece| piece.size()).sum()
+}
+
 /// Widths that every call shares.
 struct Widths {
     q: usize,

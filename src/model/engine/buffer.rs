@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-/// Floats that a thread keeps at most: 256 MiB.
-const KEPT: usize = 64 << 20;
+/// Floats that a thread keeps at most: 1 GiB.
+const KEPT: usize = 256 << 20;
 
 #[derive(Default)]
 struct Free {
