@@ -1,5 +1,8 @@
 //! The CPU engine against the plain candle model: same log-probabilities, same gradients, whatever the groups.
 
+#[path = "common/levels.rs"]
+mod levels;
+
 use candle_core::Device;
 use core_rewriter::model::{Config, Decoding, Group, LoraSettings, Policy, Tokenizer};
 use core_rewriter::recipe::{ModelShape, Precision, stream};
@@ -196,4 +199,9 @@ fn what_cannot_be_computed_is_refused() {
     assert!(fails(&[Group { prompt: vec![], completions: vec![vec![1]] }]).contains("empty prompt"));
     assert!(fails(&[Group { prompt: vec![1], completions: vec![vec![9_999]] }]).contains("vocabulary"));
     assert!(fails(&[Group { prompt: vec![1; 4_000], completions: vec![vec![1]] }]).contains("positions"));
+}
+
+#[test]
+fn every_instruction_set_gives_these_numbers() {
+    levels::again();
 }

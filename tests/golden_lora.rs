@@ -2,6 +2,8 @@
 
 #[path = "common/golden.rs"]
 mod golden;
+#[path = "common/levels.rs"]
+mod levels;
 
 use std::path::Path;
 
@@ -196,4 +198,9 @@ fn settings_are_compared_by_what_they_name() {
     assert!(policy.has_lora(&settings).unwrap());
     settings.targets = vec!["q_proj".into()];
     assert!(!policy.has_lora(&settings).unwrap());
+}
+
+#[test]
+fn every_instruction_set_gives_these_numbers() {
+    levels::again();
 }

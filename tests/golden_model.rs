@@ -2,6 +2,8 @@
 
 #[path = "common/golden.rs"]
 mod golden;
+#[path = "common/levels.rs"]
+mod levels;
 
 use candle_core::{D, Device, Tensor};
 use core_rewriter::model::{Decoding, Group, Policy, distribution};
@@ -256,4 +258,9 @@ fn inputs_that_cannot_be_computed_are_errors() {
     assert_eq!(policy.generate(&[], &settings, 0).unwrap(), []);
     let full = policy.generate(&[vec![1; policy.config.max_positions]], &settings, 0).unwrap();
     assert!(full[0].ids.is_empty() && !full[0].finished);
+}
+
+#[test]
+fn every_instruction_set_gives_these_numbers() {
+    levels::again();
 }

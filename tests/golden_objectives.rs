@@ -2,6 +2,8 @@
 
 #[path = "common/golden.rs"]
 mod golden;
+#[path = "common/levels.rs"]
+mod levels;
 #[path = "common/objectives.rs"]
 mod objectives;
 
@@ -312,4 +314,9 @@ fn compare_sequences(pairs: &[Pairs], logprobs: &[f32], theirs: &Value) {
         from += n;
         close(&[sum], &[theirs], 1e-4 * n as f64, "a sequence's log-probability");
     }
+}
+
+#[test]
+fn every_instruction_set_gives_these_numbers() {
+    levels::again();
 }

@@ -3,6 +3,8 @@
 
 #[path = "common/golden.rs"]
 mod golden;
+#[path = "common/levels.rs"]
+mod levels;
 
 use std::collections::HashMap;
 
@@ -124,4 +126,9 @@ fn compare_parameters(set: &str, policy: &Policy, lr: f64) {
         let near = ours.iter().zip(&expected).filter(|(a, b)| (*a - *b).abs() <= 1e-5).count();
         assert!(near * 100 >= ours.len() * 99, "{name}: {near} of {} within 1e-5", ours.len());
     }
+}
+
+#[test]
+fn every_instruction_set_gives_these_numbers() {
+    levels::again();
 }

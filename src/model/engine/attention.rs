@@ -1,5 +1,7 @@
 //! Causal attention of groups: prompt rows see the prompt so far, completion rows the whole prompt and themselves.
 
+use rayon::prelude::*;
+
 use super::buffer::Buffer;
 use super::math::{softmax, softmax_back};
 
@@ -104,38 +106,72 @@ pub(super) fn forward(
     (q, k, v): (&[f32], &[f32], &[f32]),
     how: How,
 ) -> (Buffer, Buffer) {
-    let w = Widths::of(plan);
+    let (w, alone) = (Widths::of(plan), How { shared: false, ..how });
     let pieces: Vec<Piece> = spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)).collect();
     let mut out = Buffer::stale(q.len());
     let mut probs = Buffer::stale(plan.heads * pieces.iter().map(Piece::size).sum::<usize>());
-    let mut rest = &mut probs[..];
-    for piece in &pieces {
-        for head in 0..plan.heads {
-            let (p, after) = rest.split_at_mut(piece.size());
-            rest = after;
-            let (m, n, width) = (piece.asks.len(), piece.prompt.len(), piece.width());
-            let queries = w.q(q, &piece.asks, head);
-            matmul(MatMut::strided(p, m, n, width), queries, w.kv(k, &piece.prompt, head).t(), 1.0, false, how);
-            if !piece.own.is_empty() {
-                let own = MatMut::strided(&mut p[n..], m, piece.own.len(), width);
-                matmul(own, queries, w.kv(k, &piece.own, head).t(), 1.0, false, how);
-            }
-            softmax(p, width, piece.sees, w.scale);
-            matmul(
-                w.q_mut(&mut out, &piece.asks, head),
-                Mat::strided(p, m, n, width),
-                w.kv(v, &piece.prompt, head),
-                1.0,
-                false,
-                how,
-            );
-            if !piece.own.is_empty() {
-                let own = Mat::strided(&p[n..], m, piece.own.len(), width);
-                matmul(w.q_mut(&mut out, &piece.asks, head), own, w.kv(v, &piece.own, head), 1.0, true, how);
-            }
+    let tasks = tasks(&pieces, plan.heads, w.q, &mut out, &mut probs);
+    let work = |Task { piece, out, probs }: Task| {
+        for (head, p) in probs.chunks_exact_mut(piece.size()).enumerate() {
+            let out = w.q_mut(out, &(0..piece.asks.len()), head);
+            look(&w, piece, head, (q, k, v), p, out, alone);
         }
+    };
+    match how.shared {
+        true => tasks.into_par_iter().for_each(work),
+        false => tasks.into_iter().for_each(work),
     }
     (out, probs)
+}
+
+/// A piece with its own part of the results.
+struct Task<'a> {
+    piece: &'a Piece,
+    out: &'a mut [f32],
+    probs: &'a mut [f32],
+}
+
+/// A task for each piece: they ask for rows one after the other, so that the results can be cut between them.
+fn tasks<'a>(
+    pieces: &'a [Piece],
+    heads: usize,
+    width: usize,
+    mut out: &'a mut [f32],
+    mut probs: &'a mut [f32],
+) -> Vec<Task<'a>> {
+    let mut tasks = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let (of_out, rest) = out.split_at_mut(piece.asks.len() * width);
+        let (of_probs, others) = probs.split_at_mut(heads * piece.size());
+        tasks.push(Task { piece, out: of_out, probs: of_probs });
+        (out, probs) = (rest, others);
+    }
+    tasks
+}
+
+/// One head of one piece: scores, probabilities `p`, weighted sums of values into `out`.
+fn look(
+    w: &Widths,
+    piece: &Piece,
+    head: usize,
+    (q, k, v): (&[f32], &[f32], &[f32]),
+    p: &mut [f32],
+    mut out: MatMut,
+    how: How,
+) {
+    let (m, n, width) = (piece.asks.len(), piece.prompt.len(), piece.width());
+    let queries = w.q(q, &piece.asks, head);
+    matmul(MatMut::strided(p, m, n, width), queries, w.kv(k, &piece.prompt, head).t(), 1.0, false, how);
+    if !piece.own.is_empty() {
+        let own = MatMut::strided(&mut p[n..], m, piece.own.len(), width);
+        matmul(own, queries, w.kv(k, &piece.own, head).t(), 1.0, false, how);
+    }
+    softmax(p, width, piece.sees, w.scale);
+    matmul(out.again(), Mat::strided(p, m, n, width), w.kv(v, &piece.prompt, head), 1.0, false, how);
+    if !piece.own.is_empty() {
+        let own = Mat::strided(&p[n..], m, piece.own.len(), width);
+        matmul(out, own, w.kv(v, &piece.own, head), 1.0, true, how);
+    }
 }
 
 /// What the backward pass gives: gradients of queries, keys and values.

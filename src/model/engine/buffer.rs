@@ -46,6 +46,15 @@ impl Buffer {
         buffer
     }
 
+    /// One behind the other.
+    pub fn joined(a: &Self, b: &Self) -> Self {
+        let mut buffer = Self::stale(a.len() + b.len());
+        let (first, second) = buffer.split_at_mut(a.len());
+        first.copy_from_slice(a);
+        second.copy_from_slice(b);
+        buffer
+    }
+
     /// A copy.
     pub fn of(x: &[f32]) -> Self {
         let mut buffer = Self::stale(x.len());

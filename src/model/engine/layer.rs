@@ -24,6 +24,22 @@ pub(super) struct Projected {
     pub v: Buffer,
 }
 
+impl Projected {
+    fn joined(a: &Self, b: &Self) -> Self {
+        let of = |part: fn(&Self) -> &Buffer| Buffer::joined(part(a), part(b));
+        Self {
+            inv_input: of(|p| &p.inv_input),
+            q_raw: of(|p| &p.q_raw),
+            k_raw: of(|p| &p.k_raw),
+            inv_q: of(|p| &p.inv_q),
+            inv_k: of(|p| &p.inv_k),
+            q: of(|p| &p.q),
+            k: of(|p| &p.k),
+            v: of(|p| &p.v),
+        }
+    }
+}
+
 /// What the backward pass of the part after attention needs.
 struct Fed {
     /// Residual stream after attention, \[asking, hidden\].
@@ -31,6 +47,13 @@ struct Fed {
     inv_post: Buffer,
     gate: Buffer,
     up: Buffer,
+}
+
+impl Fed {
+    fn joined(a: &Self, b: &Self) -> Self {
+        let of = |part: fn(&Self) -> &Buffer| Buffer::joined(part(a), part(b));
+        Self { mid: of(|f| &f.mid), inv_post: of(|f| &f.inv_post), gate: of(|f| &f.gate), up: of(|f| &f.up) }
+    }
 }
 
 /// What the backward pass of a layer needs.
@@ -114,9 +137,36 @@ pub(super) struct Layer<'a> {
 impl Layer<'_> {
     /// Norm, projections, head norms, rotation.
     pub fn project(&self, rows: Rows, x: &[f32]) -> Projected {
+        if let (false, Some(half)) = (rows.last, self.half_of(rows.count())) {
+            let params = self.params.for_half();
+            let layer = Layer { params: &params, ..*self };
+            let (x, positions) = (x.split_at(half * self.plan.hidden), rows.pack.positions.split_at(half));
+            let (a, b) = rayon::join(
+                || layer.project_rows(x.0, None, positions.0, positions.0),
+                || layer.project_rows(x.1, None, positions.1, positions.1),
+            );
+            return Projected::joined(&a, &b);
+        }
+        let asking = rows.last.then_some(rows);
+        self.project_rows(x, asking, &rows.positions(), &rows.pack.positions)
+    }
+
+    /// Where to cut rows in two for two threads (or twice as many); nothing where threads have packs of their own or
+    /// rows are few.
+    fn half_of(&self, rows: usize) -> Option<usize> {
+        const WORTH_CUTTING: usize = 48;
+        let worth = self.params.how.shared && rows >= WORTH_CUTTING;
+        worth.then(|| (rows / 2).next_multiple_of(12))
+    }
+
+    /// [`Layer::project`] of all of `x`, or with queries for the rows that ask alone; positions of both.
+    fn project_rows(&self, x: &[f32], asking: Option<Rows>, asked: &[u32], positions: &[u32]) -> Projected {
         let Self { plan, at: l, params, rope } = *self;
         let (normed, inv_input) = norm(x, params.floats(l.input_norm), plan.eps);
-        let mut q = linear(params, &l.q, &rows.pick(&normed, plan.hidden));
+        let mut q = match asking {
+            Some(rows) => linear(params, &l.q, &rows.pick(&normed, plan.hidden)),
+            None => linear(params, &l.q, &normed),
+        };
         let mut k = linear(params, &l.k, &normed);
         let v = linear(params, &l.v, &normed);
         let (mut q_raw, mut k_raw, mut inv_q, mut inv_k) = Default::default();
@@ -127,8 +177,8 @@ impl Layer<'_> {
             q_raw = std::mem::replace(&mut q, q_normed);
             k_raw = std::mem::replace(&mut k, k_normed);
         }
-        rope.rotate(&mut q, l.q.outputs, &rows.positions(), 1.0);
-        rope.rotate(&mut k, l.k.outputs, &rows.pack.positions, 1.0);
+        rope.rotate(&mut q, l.q.outputs, asked, 1.0);
+        rope.rotate(&mut k, l.k.outputs, positions, 1.0);
         Projected { inv_input, q_raw, k_raw, inv_q, inv_k, q, k, v }
     }
 
@@ -139,6 +189,13 @@ impl Layer<'_> {
 
     fn feed(&self, attended: &[f32], residual: &[f32]) -> (Buffer, Fed) {
         let Self { plan, at: l, params, .. } = *self;
+        if let Some(half) = self.half_of(residual.len() / plan.hidden) {
+            let params = params.for_half();
+            let layer = Layer { params: &params, ..*self };
+            let (attended, residual) = (attended.split_at(half * l.o.inputs), residual.split_at(half * plan.hidden));
+            let (a, b) = rayon::join(|| layer.feed(attended.0, residual.0), || layer.feed(attended.1, residual.1));
+            return (Buffer::joined(&a.0, &b.0), Fed::joined(&a.1, &b.1));
+        }
         let mid = linear_onto(params, &l.o, attended, residual);
         let (normed, inv_post) = norm(&mid, params.floats(l.post_norm), plan.eps);
         let (gate, up) = (linear(params, &l.gate, &normed), linear(params, &l.up, &normed));

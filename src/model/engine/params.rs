@@ -31,6 +31,11 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// The same for half of the work, which is shared out again only where there are threads left.
+    pub(super) fn for_half(&self) -> Self {
+        Self { how: How { shared: rayon::current_num_threads() > 2, ..self.how }, ..*self }
+    }
+
     /// A weight \[outputs, inputs\] as it is stored.
     pub(super) fn weight(&self, at: usize, outputs: usize, inputs: usize) -> Mat<'a> {
         Mat::weight(self.values[at], outputs, inputs)

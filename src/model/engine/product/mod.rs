@@ -131,6 +131,11 @@ impl<'a> MatMut<'a> {
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         Self { data, rows, cols, rs: stride }
     }
+
+    /// The same destination for one more product.
+    pub fn again(&mut self) -> MatMut<'_> {
+        MatMut { data: self.data, ..*self }
+    }
 }
 
 /// `dst = alpha · a·b`, or `dst += alpha · a·b` when `add`.
