@@ -88,11 +88,23 @@ pub enum Command {
         /// [default: the rules and the newest run].
         rewriters: Vec<String>,
     },
-    /// Simulate an online experiment against no rewriting.
+    /// Simulate an online experiment on people who were never trained on.
     Ab {
-        /// The rewriter in the treatment [default: the newest run].
-        #[arg(long)]
+        /// The rewriter in the control; `never` is the plain search path.
+        #[arg(long, default_value = "never", value_name = "REWRITER")]
+        control: String,
+        /// The rewriter in the treatment, or `oracle`, which knows what people want [default: the newest run].
+        #[arg(long, value_name = "REWRITER")]
         treatment: Option<String>,
+        /// Who is in which arm.
+        #[arg(long, value_enum, default_value_t = Design::Hashed)]
+        design: Design,
+        /// Instead, run N worlds without a rewriter in either arm: what share calls a difference significant?
+        #[arg(long, value_name = "N", conflicts_with_all = ["control", "treatment", "design"])]
+        aa: Option<usize>,
+        /// Size of the worlds of --aa; each is a preset recipe.
+        #[arg(long, value_enum, requires = "aa")]
+        size: Option<Size>,
     },
     /// Rewrite one query.
     Rewrite {
@@ -206,6 +218,15 @@ pub enum Layout {
     Pairs,
     /// 2 chosen against 2 rejected each.
     Shared,
+}
+
+/// Who is in which arm of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Design {
+    /// Everybody in one arm, by a hash of the person.
+    Hashed,
+    /// Everybody in both arms.
+    Paired,
 }
 
 /// Sizes of the demo; each is a preset recipe.

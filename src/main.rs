@@ -82,8 +82,22 @@ fn run(cli: Cli) -> Result<()> {
             let names: Vec<_> = rewriters.iter().map(String::as_str).collect();
             show(&evaluate::run(workspace, &recipe()?, &names)?, evaluate::Report::table, json)
         }
-        Command::Ab { treatment } => {
-            show(&ab::run(workspace, &recipe()?, &model(treatment)?)?, ab::Report::table, json)
+        Command::Ab { aa: Some(runs), size, .. } => {
+            let recipe = match size {
+                None => recipe()?,
+                Some(Size::Tiny) => Recipe::load("tiny")?,
+                Some(Size::Demo) => Recipe::load("demo")?,
+            };
+            show(&ab::rejections(&recipe, runs)?, ab::Null::table, json)
+        }
+        Command::Ab { control, treatment, design, .. } => {
+            let design = match design {
+                cli::Design::Hashed => ab::Design::Hashed,
+                cli::Design::Paired => ab::Design::Paired,
+            };
+            let treatment = model(treatment)?;
+            let arms = ab::Arms { control: &control, treatment: &treatment, design };
+            show(&ab::run(workspace, &recipe()?, &arms)?, ab::Report::table, json)
         }
         Command::Rewrite { query, watched, searched, place, context, model: name } => {
             let question = Question { query, file: context, watched, searched, place };

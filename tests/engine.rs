@@ -7,6 +7,7 @@ use candle_core::Device;
 use core_rewriter::model::{Config, Decoding, Group, LoraSettings, Policy, Tokenizer};
 use core_rewriter::recipe::{ModelShape, Precision, stream};
 use rand::Rng;
+use rayon::prelude::*;
 
 fn tokenizer() -> Tokenizer {
     let texts = ["the quick brown fox jumps over the lazy dog again and again", "pack my box with five dozen jugs"];
@@ -182,6 +183,17 @@ fn adapters_on_some_layers_get_the_reference_gradients() {
         }
         same(&policy, &groups(&[(70, &[3, 5, 1]), (9, &[4])]), 1.0);
     }
+}
+
+/// An experiment asks for rewrites from inside the thread pool, many at a time.
+#[test]
+fn decoding_inside_the_thread_pool_gives_the_same() {
+    let policy = policy(&shape(4, 2)).frozen();
+    let prompts: Vec<Vec<u32>> = groups(&[(90, &[]); 40]).into_iter().map(|g| g.prompt).collect();
+    let decode = |prompt: &Vec<u32>| policy.generate(std::slice::from_ref(prompt), &Decoding::greedy(6, vec![]), 0);
+    let outside: Vec<_> = prompts.iter().map(|p| decode(p).unwrap()).collect();
+    let inside: Vec<_> = prompts.par_iter().map(|p| decode(p).unwrap()).collect();
+    assert_eq!(inside, outside);
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! A simulated online experiment: the same people in the same weeks, with and without a rewriter.
+//! A simulated online experiment: the weeks after the log, with one rewriter or another.
 //!
-//! Each person lives both arms with the same random numbers (what they need, how they phrase it, what they look
-//! at), so a difference comes from what was shown. Only what a log would hold is counted, and only people whose
-//! searches were never trained on take part.
+//! Only people whose searches were never trained on take part, and only what a log would hold is counted. A person has
+//! the same random numbers in either arm (what they need, how they phrase it, what they look at). People are hashed to
+//! one arm each, as in an experiment on a site; or, which a simulation can and a site cannot, each lives both arms.
 
+mod arms;
 mod metrics;
+mod null;
 mod table;
 
 use std::path::Path;
@@ -14,121 +16,181 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Journal, stop};
-use crate::judge::{Comparison, compare};
-use crate::logs::Context;
+use crate::judge::{Comparison, Ratio, compare, compare_groups};
 use crate::recipe::Recipe;
-use crate::rewriter::{Outcome, Rewriter};
 use crate::search::{Engine, index_dir};
 use crate::store::{Split, Store, person_split};
-use crate::world::{Page, World};
+use crate::world::World;
 
+use arms::{Arm, Stage};
 use metrics::{METRICS, Tally};
+pub use null::{Null, rejections};
+
+/// Who is in which arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Design {
+    /// Everybody in one arm, by a hash of the person.
+    Hashed,
+    /// Everybody in both arms: the difference has less noise.
+    Paired,
+}
+
+/// What is compared. An arm is the name of a rewriter, or `oracle`.
+#[derive(Debug, Clone)]
+pub struct Arms<'a> {
+    /// What the treatment is held against; `never` for the plain search path.
+    pub control: &'a str,
+    /// What is tried.
+    pub treatment: &'a str,
+    /// Who is in which arm.
+    pub design: Design,
+}
 
 /// One metric of the experiment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
-    /// Name, such as `vv10s_per_person`.
+    /// Name, such as `vv10s_per_search`.
     pub metric: String,
     /// Whether more is better.
     pub more_is_better: bool,
     /// Over all searches.
     pub all: Option<Comparison>,
-    /// Over the searches that the rewriter rewrote, or would have in the control.
+    /// Over the searches where the arms' rewrites differ, or would have.
     pub impacted: Option<Comparison>,
+    /// What the oracle changes over the same control, over all searches of the same people in both arms.
+    pub oracle_difference: Option<f64>,
+}
+
+impl Row {
+    /// The treatment's difference as a share of the oracle's.
+    #[must_use]
+    pub fn share_of_oracle(&self) -> Option<f64> {
+        let oracle = self.oracle_difference.filter(|d| *d != 0.0)?;
+        Some(self.all?.difference / oracle)
+    }
 }
 
 /// What an experiment found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
+    /// What the treatment was held against.
+    pub control: String,
     /// The rewriter in the treatment.
     pub treatment: String,
-    /// People in both arms.
+    /// Who was in which arm.
+    pub design: Design,
+    /// People in the experiment.
     pub people: usize,
     /// Weeks simulated.
     pub weeks: u32,
-    /// Share of the control's searches that the rewriter would have rewritten.
+    /// Share of the control's searches where the arms' rewrites differ.
     pub rewritten_share: f64,
+    /// Mean milliseconds that the treatment's rewriter took for a search.
+    pub rewrite_ms: f64,
     /// One row a metric.
     pub rows: Vec<Row>,
 }
 
-/// Simulates the weeks after the log for every held-out person, in both arms.
+/// Simulates the weeks after the log for every held-out person.
 ///
 /// # Errors
-/// No index or log yet; a model that fails; `Stopped` after Ctrl-C.
-pub fn run(workspace: &Path, recipe: &Recipe, treatment: &str) -> Result<Report> {
-    Journal::record(workspace, "ab", treatment, &recipe.to_toml(), |journal| {
-        experiment(workspace, recipe, treatment, journal)
-    })
+/// No index or log yet; an arm that cannot be opened; a model that fails; `Stopped` after Ctrl-C.
+pub fn run(workspace: &Path, recipe: &Recipe, arms: &Arms) -> Result<Report> {
+    let name = format!("{} against {}", arms.treatment, arms.control);
+    Journal::record(workspace, "ab", &name, &recipe.to_toml(), |journal| experiment(workspace, recipe, arms, journal))
 }
 
-fn experiment(workspace: &Path, recipe: &Recipe, treatment: &str, journal: &Journal) -> Result<Report> {
+fn experiment(workspace: &Path, recipe: &Recipe, names: &Arms, journal: &Journal) -> Result<Report> {
     // The log must be there: the experiment's weeks follow it.
     Store::open_existing(workspace)?.log(&recipe.name)?;
     let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
     let world = World::new(recipe)?;
-    let rewriter = Rewriter::open(workspace, recipe, treatment)?;
+    let [control, treatment] = [names.control, names.treatment].map(|name| Arm::open(workspace, recipe, name));
+    let (control, treatment) = (control?, treatment?);
+    let against = |treatment| Stage {
+        world: &world,
+        engine: &engine,
+        recipe,
+        control: &control,
+        treatment,
+        spent: arms::Spent::default(),
+    };
+    let (stage, ceiling) = (against(&treatment), against(&Arm::Oracle));
     let people: Vec<usize> =
         (0..world.people()).filter(|&p| person_split(recipe, &world.user_id(p)) != Split::Train).collect();
     let progress = journal.progress("a/b", people.len() as u64);
-    let tallies = people
+    let lives = people
         .par_iter()
         .map(|&person| {
             stop::check("an experiment is not resumable; run the same command again")?;
-            let pair = (
-                live(&world, &engine, &rewriter, recipe, person, false)?,
-                live(&world, &engine, &rewriter, recipe, person, true)?,
-            );
+            let life = Life::of(&stage, &ceiling, person, names.design)?;
             progress.inc(1);
-            Ok(pair)
+            Ok(life)
         })
-        .collect::<Result<Vec<(Tally, Tally)>>>()?;
-    let report = summarise(recipe, rewriter.name(), &tallies);
-    progress.finish(&format!("{} people × 2 arms", people.len()));
+        .collect::<Result<Vec<Life>>>()?;
+    progress.finish(&format!("{} people", people.len()));
+    let report = summarise(&stage, names.design, &lives);
     let body = serde_json::to_value(&report).context("a report is plain data")?;
-    journal.emit(&Event::Report { title: "ab".into(), fingerprint: treatment.to_owned(), body })?;
+    let fingerprint = format!("{} against {}", names.treatment, names.control);
+    journal.emit(&Event::Report { title: "ab".into(), fingerprint, body })?;
     Ok(report)
 }
 
-/// One person's weeks in one arm.
-fn live(
-    world: &World,
-    engine: &Engine,
-    rewriter: &Rewriter,
-    recipe: &Recipe,
-    person: usize,
+/// A person's weeks, told once for each arm that was lived.
+struct Life {
     treated: bool,
-) -> Result<Tally> {
-    let search = |context: &Context, query: &str| -> Result<Page> {
-        // The control asks too, without using the answer: that is how impacted searches are known in both arms.
-        let outcome = rewriter.rewrite(&[(context, query)])?.pop();
-        let rewritten = outcome.and_then(|o: Outcome| o.rewrite);
-        let used = rewritten.as_deref().filter(|_| treated);
-        let hits = engine.search(query, used, &recipe.search)?;
-        Ok(Page { shown: hits.into_iter().map(|hit| hit.doc).collect(), rewritten })
-    };
-    let weeks = recipe.world.weeks..recipe.world.weeks + recipe.ab.weeks;
-    let sessions = world.simulate_person(person, weeks, &search)?;
-    Ok(Tally::of(&sessions, &recipe.mine))
+    /// Lived by everybody: the control's own people count in it, and the oracle is held against it.
+    control: Tally,
+    /// Lived by those who are in it.
+    treatment: Option<Tally>,
+    oracle: Tally,
 }
 
-fn summarise(recipe: &Recipe, treatment: &str, tallies: &[(Tally, Tally)]) -> Report {
-    let compared = |pick: &dyn Fn(&Tally) -> crate::judge::Ratio| {
-        let pairs: Vec<_> = tallies.iter().map(|(control, treated)| (pick(control), pick(treated))).collect();
-        compare(&pairs, recipe.ab.resamples, recipe.seed)
+impl Life {
+    fn of(stage: &Stage, ceiling: &Stage, person: usize, design: Design) -> Result<Self> {
+        let treated = arms::treated(stage.recipe, person);
+        let control = stage.live(person, false)?;
+        let treatment = (treated || design == Design::Paired).then(|| stage.live(person, true)).transpose()?;
+        Ok(Self { treated, control, treatment, oracle: ceiling.live(person, true)? })
+    }
+}
+
+fn summarise(stage: &Stage, design: Design, lives: &[Life]) -> Report {
+    let recipe = stage.recipe;
+    let compared = |pick: &dyn Fn(&Tally) -> Ratio| match design {
+        Design::Paired => {
+            let pairs = lives.iter().filter_map(|life| Some((pick(&life.control), pick(life.treatment.as_ref()?))));
+            compare(&pairs.collect::<Vec<_>>(), recipe.ab.resamples, recipe.seed)
+        }
+        Design::Hashed => {
+            let before: Vec<_> = lives.iter().filter(|life| !life.treated).map(|life| pick(&life.control)).collect();
+            let after: Vec<_> = lives.iter().filter_map(|life| life.treatment.as_ref().map(pick)).collect();
+            compare_groups(&before, &after, recipe.ab.resamples, recipe.seed)
+        }
     };
-    let rows = METRICS.iter().map(|metric| Row {
-        metric: metric.name.into(),
-        more_is_better: metric.more_is_better,
-        all: compared(&|tally| tally.all[metric.index]),
-        impacted: compared(&|tally| tally.impacted[metric.index]),
+    let rows = METRICS.iter().map(|metric| {
+        let of_all = |tally: &Tally| tally.all[metric.index];
+        let pairs: Vec<_> = lives.iter().map(|life| (of_all(&life.control), of_all(&life.oracle))).collect();
+        Row {
+            metric: metric.name.into(),
+            more_is_better: metric.more_is_better,
+            all: compared(&of_all),
+            impacted: compared(&|tally| tally.impacted[metric.index]),
+            oracle_difference: compare(&pairs, 1, recipe.seed).map(|c| c.difference),
+        }
     });
-    let (rewritten, searches) = tallies.iter().fold((0, 0), |(r, s), (c, _)| (r + c.rewritten, s + c.searches));
+    let rows = rows.collect();
+    let (rewritten, searches) =
+        lives.iter().fold((0, 0), |(r, s), life| (r + life.control.rewritten, s + life.control.searches));
     Report {
-        treatment: treatment.to_owned(),
-        people: tallies.len(),
+        control: stage.control.name().to_owned(),
+        treatment: stage.treatment.name().to_owned(),
+        design,
+        people: lives.len(),
         weeks: recipe.ab.weeks,
         rewritten_share: rewritten as f64 / searches.max(1) as f64,
-        rows: rows.collect(),
+        rewrite_ms: stage.spent.mean_ms(),
+        rows,
     }
 }

@@ -1,6 +1,6 @@
 //! The table of `core ab`.
 
-use super::Report;
+use super::{Design, Report};
 use crate::journal::{Cell, Table};
 use crate::judge::cells;
 
@@ -8,14 +8,21 @@ impl Report {
     /// One row a metric and a share of the searches.
     #[must_use]
     pub fn table(&self) -> Table {
+        let design = match self.design {
+            Design::Hashed => "hashed to one arm each",
+            Design::Paired => "in both arms",
+        };
         let title = format!(
-            "A/B after the log ({} week(s)): {} against no rewriting\n{} held-out people in both arms; {:.1} % of searches rewritten",
+            "A/B after the log ({} week(s)): {} against {}\n{} held-out people, {design}; {:.1} % of searches rewritten, \
+             {:.2} ms a rewrite",
             self.weeks,
             self.treatment,
+            self.control,
             self.people,
-            100.0 * self.rewritten_share
+            100.0 * self.rewritten_share,
+            self.rewrite_ms
         );
-        let columns = ["metric", "on", "control", "treatment", "relative", "difference", "ci95", "p"];
+        let columns = ["metric", "on", "control", "treatment", "relative", "difference", "ci95", "p", "of_oracle"];
         let mut table = Table::new("ab", title, &columns);
         for row in &self.rows {
             for (on, comparison) in [("all", &row.all), ("rewritten", &row.impacted)] {
@@ -30,6 +37,7 @@ impl Report {
                     cells::signed(Some(c.difference)),
                     cells::interval(Some(c)),
                     cells::p_value(Some(c.p)),
+                    cells::percent(row.share_of_oracle().filter(|_| on == "all")),
                 ]);
             }
         }

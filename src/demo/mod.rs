@@ -70,9 +70,11 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
     let options = Options { name: &name, log: &recipe.name, init: None, existing };
     let trained = train::run(workspace, recipe, &options)?;
     let held_out = evaluate::run(workspace, recipe, &["never", "frequent-gain", "copy-rule", &name])?;
-    let ab = ["frequent-gain", "copy-rule", &name]
+    let ab = ["frequent-gain", "copy-rule", &name, "oracle"]
         .iter()
-        .map(|treatment| ab::run(workspace, recipe, treatment))
+        .map(|treatment| {
+            ab::run(workspace, recipe, &ab::Arms { control: "never", treatment, design: ab::Design::Paired })
+        })
         .collect::<Result<_>>()?;
     let report = Report { recipe: recipe.name.clone(), seed: recipe.seed, log, mined, trained, held_out, ab };
     let body = serde_json::to_value(&report)?;

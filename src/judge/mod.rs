@@ -7,4 +7,4 @@ mod stats;
 
 pub use offline::{Answer, Scores, score};
 pub use penalties::{repetition, soft_overlong};
-pub use stats::{Comparison, Ratio, compare};
+pub use stats::{Comparison, Ratio, compare, compare_groups};

@@ -4,6 +4,7 @@
 
 use rand::Rng;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,56 @@ pub fn compare(people: &[(Ratio, Ratio)], resamples: usize, seed: u64) -> Option
     })
 }
 
+/// Compares two groups of different people, such as the arms of an experiment that hashes them.
+///
+/// The interval comes from resampling each group, the p-value from dealing all people out to the two anew. None when no
+/// one counts in one of the groups. Same seed, same answer, on any number of threads.
+#[must_use]
+pub fn compare_groups(control: &[Ratio], treatment: &[Ratio], resamples: usize, seed: u64) -> Option<Comparison> {
+    let counting = |arm: &[Ratio]| arm.iter().copied().filter(|r| r.den > 0.0).collect::<Vec<_>>();
+    let (control, treatment) = (counting(control), counting(treatment));
+    let of = |arm: &mut dyn Iterator<Item = Ratio>| {
+        let (num, den) = arm.fold((0.0, 0.0), |(num, den), r| (num + r.num, den + r.den));
+        (den > 0.0).then(|| num / den)
+    };
+    let (before, after) = (of(&mut control.iter().copied())?, of(&mut treatment.iter().copied())?);
+    let (difference, everybody) = (after - before, [control.as_slice(), &treatment].concat());
+    let draw = |index: usize, stream: u64| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream((index as u64) << 1 | stream);
+        rng
+    };
+    let mut draws: Vec<f64> = (0..resamples)
+        .into_par_iter()
+        .filter_map(|i| {
+            let mut rng = draw(i, 0);
+            let mut resampled = |arm: &[Ratio]| of(&mut (0..arm.len()).map(|_| arm[rng.random_range(0..arm.len())]));
+            let (c, t) = (resampled(&control)?, resampled(&treatment)?);
+            Some(t - c)
+        })
+        .collect();
+    draws.sort_by(f64::total_cmp);
+    let as_extreme = (0..resamples)
+        .into_par_iter()
+        .filter(|&i| {
+            let mut dealt = everybody.clone();
+            dealt.shuffle(&mut draw(i, 1));
+            let (c, t) = dealt.split_at(control.len());
+            let difference_dealt = of(&mut t.iter().copied()).zip(of(&mut c.iter().copied())).map(|(t, c)| t - c);
+            difference_dealt.is_some_and(|d| d.abs() >= difference.abs() - 1e-12)
+        })
+        .count();
+    Some(Comparison {
+        control: before,
+        treatment: after,
+        difference,
+        low: percentile(&draws, 0.025),
+        high: percentile(&draws, 0.975),
+        p: (as_extreme + 1) as f64 / (resamples + 1) as f64,
+        people: everybody.len(),
+    })
+}
+
 /// Ratio of sums in each arm; none where an arm has no chances.
 fn ratios(people: impl Iterator<Item = (Ratio, Ratio)>) -> Option<(f64, f64)> {
     let (mut control, mut treatment) = (Ratio::default(), Ratio::default());
@@ -142,6 +193,22 @@ mod tests {
             .count();
         // Binomial(200, 0.05): beyond 21 has probability below 0.001.
         assert!(rejected <= 21, "{rejected} of 200 A/A comparisons were significant");
+    }
+
+    #[test]
+    fn groups_of_different_people_are_compared_too() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut arm = |n: usize, lift: f64| -> Vec<Ratio> {
+            (0..n).map(|_| Ratio { num: rng.random_range(0.0..4.0) + lift, den: 10.0 }).collect()
+        };
+        let c = compare_groups(&arm(150, 0.0), &arm(120, 1.0), 999, 1).unwrap();
+        assert!(c.p < 0.01 && c.low > 0.0 && c.low <= c.difference && c.difference <= c.high, "{c:?}");
+        assert!((c.difference - 0.1).abs() < 0.05 && c.people == 270, "{c:?}");
+        let rejected = (0..200).filter(|&i| compare_groups(&arm(40, 0.0), &arm(30, 0.0), 199, i).unwrap().p < 0.05);
+        // Binomial(200, 0.05): beyond 21 has probability below 0.001.
+        let rejected = rejected.count();
+        assert!(rejected <= 21, "{rejected} of 200 A/A comparisons were significant");
+        assert_eq!(compare_groups(&[], &arm(3, 0.0), 10, 1), None);
     }
 
     #[test]

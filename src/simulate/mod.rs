@@ -149,7 +149,7 @@ fn live(
     for chunk in people.chunks(CHUNK) {
         let one = |person: &usize| {
             stop::check(ADVICE)?;
-            let sessions = world.simulate_person(*person, 0..recipe.world.weeks, &|_, query| pages.get(query));
+            let sessions = world.simulate_person(*person, 0..recipe.world.weeks, &|asked| pages.get(asked.query));
             progress.inc(1);
             sessions.with_context(|| format!("person {person}"))
         };

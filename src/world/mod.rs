@@ -27,7 +27,7 @@ use videos::{DAY_MS, Hidden, START_MS, Topic};
 pub use look::SearchTruth;
 pub use needs::{Need, Want};
 pub use phrasing::Phrasing;
-pub use session::{SearchFn, SimSession};
+pub use session::{Asked, SearchFn, SimSession};
 
 /// A result page as people meet it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -29,8 +29,19 @@ pub struct SimSession {
     pub truth: Vec<SearchTruth>,
 }
 
-/// The search path as the world's people meet it: context and query in, page out.
-pub type SearchFn<'a> = dyn Fn(&Context, &str) -> Result<Page> + 'a;
+/// What the search path is asked, and why; only an oracle may look at the need.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What a log would hold of the moment before.
+    pub context: &'a Context,
+    /// What the person typed.
+    pub query: &'a str,
+    /// What the person wants.
+    pub need: &'a Need,
+}
+
+/// The search path as the world's people meet it: a question in, a page out.
+pub type SearchFn<'a> = dyn Fn(Asked) -> Result<Page> + 'a;
 
 /// A session under way.
 struct Sitting<'a> {
@@ -194,7 +205,7 @@ impl Sitting<'_> {
         let query = phrase.text.clone();
         self.session.searches.push(Search { id, query, time_ms: self.now_ms, ..Search::default() });
         let context = context_before(&self.session, index, world.watched_limit, world.queries_limit);
-        let page = (self.search)(&context, &phrase.text)?;
+        let page = (self.search)(Asked { context: &context, query: &phrase.text, need })?;
         let looked = world.look(self.wishes.person, need, &page.shown, moment, self.now_ms);
         self.now_ms = looked.end_ms;
         let grade = |id: &String| world.video(id).map_or(0.0, |v| need.grade(&world.hidden[v]));

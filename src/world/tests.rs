@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use super::*;
-use crate::logs::{Context, Session, context_before, words};
+use crate::logs::{Session, context_before, words};
 use crate::recipe::SearchPath;
 use crate::search::Engine;
 
@@ -47,7 +47,7 @@ impl Bench {
     }
 
     fn live(&self, people: std::ops::Range<usize>, weeks: std::ops::Range<u32>) -> Vec<SimSession> {
-        let one = |p: usize| self.world.simulate_person(p, weeks.clone(), &|_, q| self.plain(q)).unwrap();
+        let one = |p: usize| self.world.simulate_person(p, weeks.clone(), &|asked| self.plain(asked.query)).unwrap();
         people.into_par_iter().map(one).collect::<Vec<_>>().into_iter().flatten().collect()
     }
 }
@@ -73,7 +73,7 @@ fn another_seed_is_another_world() {
 #[test]
 fn arms_with_different_pages_have_the_same_first_queries() {
     let bench = Bench::new(&tiny());
-    let nothing = |_: &Context, _: &str| Ok(Page::default());
+    let nothing = |_: Asked| Ok(Page::default());
     let needs = |sessions: &[SimSession]| -> Vec<_> {
         let firsts = sessions.iter().flat_map(|s| s.session.searches.iter().zip(&s.truth).filter(|(_, t)| t.step == 0));
         firsts.map(|(search, t)| (search.query.clone(), t.need)).collect()
@@ -134,7 +134,7 @@ fn ids_of_other_logs_are_strangers_not_errors() {
         assert_eq!(bench.world.video(id), None, "{id:?}");
     }
     assert_eq!(bench.world.video("v0000001"), Some(1));
-    let strange = |_: &Context, _: &str| Ok(Page { shown: vec!["sku-1".into(); 30], rewritten: None });
+    let strange = |_: Asked| Ok(Page { shown: vec!["sku-1".into(); 30], rewritten: None });
     assert!(!bench.world.simulate_person(0, 0..2, &strange).unwrap().is_empty());
 }
 
@@ -224,7 +224,7 @@ fn ceiling(recipe: &Recipe, bench: &Bench) {
     let weeks = recipe.world.weeks..recipe.world.weeks + 1;
     let mut table: BTreeMap<String, [usize; 3]> = BTreeMap::new();
     for person in 0..bench.world.people().min(1_000) {
-        let plain = bench.world.simulate_person(person, weeks.clone(), &|_, q| bench.plain(q)).unwrap();
+        let plain = bench.world.simulate_person(person, weeks.clone(), &|asked| bench.plain(asked.query)).unwrap();
         for s in &plain {
             for (number, (search, t)) in s.session.searches.iter().zip(&s.truth).enumerate() {
                 if t.step > 0 {

@@ -20,7 +20,7 @@ use super::pack::{Pack, cut};
 use super::params::Params;
 use super::plan::Plan;
 use super::product::{How, Mat, MatMut, matmul};
-use super::{Engine, spread};
+use super::{Engine, spread, together};
 
 /// Rows that a thread takes at least; fewer stay together and have their products shared out.
 const ROWS_A_THREAD: usize = 4;
@@ -52,8 +52,7 @@ pub(in crate::model) fn decode(engine: &Engine, params: &Params, rows: &mut [Row
     };
     let share = rows.len().div_ceil(rayon::current_num_threads()).max(ROWS_A_THREAD);
     if rows.len() <= share {
-        let params = Params { how: How { shared: true, ..params.how }, ..*params };
-        return rayon::scope(|_| finish(&mut rows, &of_row, &params));
+        return together(params, |params| finish(&mut rows, &of_row, params));
     }
     rows.par_chunks_mut(share).zip(of_row.par_chunks(share)).try_for_each(|(rows, of_row)| finish(rows, of_row, params))
 }

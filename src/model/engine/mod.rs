@@ -244,13 +244,19 @@ impl Engine {
 /// Runs tasks on the pool; a single one has its products shared out instead.
 fn spread<T: Send>(tasks: usize, params: &Params, task: impl Fn(usize, &Params) -> T + Sync) -> Vec<T> {
     match tasks {
-        1 => {
-            let params = Params { how: How { shared: true, ..params.how }, ..*params };
-            // Inside the pool, so that its threads wait for products and not for work from outside.
-            vec![rayon::scope(|_| task(0, &params))]
-        }
+        1 => vec![together(params, |params| task(0, params))],
         _ => (0..tasks).into_par_iter().map(|i| task(i, params)).collect(),
     }
+}
+
+/// Runs one task on the pool with its products shared out. Called from inside the pool it keeps to its thread: the
+/// caller has spread its own work there, and waiting for half a product would mean starting on another piece of that.
+fn together<T: Send>(params: &Params, task: impl FnOnce(&Params) -> T + Send) -> T {
+    if rayon::current_thread_index().is_some() {
+        return task(params);
+    }
+    let params = Params { how: How { shared: true, ..params.how }, ..*params };
+    rayon::scope(|_| task(&params))
 }
 
 fn add(sum: &mut Grads, more: &Grads) {
