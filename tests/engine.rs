@@ -189,7 +189,8 @@ fn adapters_on_some_layers_get_the_reference_gradients() {
 #[test]
 fn decoding_inside_the_thread_pool_gives_the_same() {
     let policy = policy(&shape(4, 2)).frozen();
-    let prompts: Vec<Vec<u32>> = groups(&[(90, &[]); 40]).into_iter().map(|g| g.prompt).collect();
+    let lengths = [(90, &[] as &[usize]); 40];
+    let prompts: Vec<Vec<u32>> = groups(&lengths).into_iter().map(|g| g.prompt).collect();
     let decode = |prompt: &Vec<u32>| policy.generate(std::slice::from_ref(prompt), &Decoding::greedy(6, vec![]), 0);
     let outside: Vec<_> = prompts.iter().map(|p| decode(p).unwrap()).collect();
     let inside: Vec<_> = prompts.par_iter().map(|p| decode(p).unwrap()).collect();
