@@ -11,6 +11,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::journal::{Cell, Table, stop};
+use crate::model::device;
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
@@ -55,6 +56,8 @@ pub enum Shape {
 pub struct Report {
     /// Work and shape.
     pub case: String,
+    /// Where the model was computed; on a card, memory and threads below are those of the program beside it.
+    pub device: String,
     /// Threads that compute.
     pub threads: usize,
     /// Seconds a step.
@@ -129,6 +132,7 @@ pub fn run(work: Work, shape: Shape, steps: Option<usize>) -> Result<Report> {
     let median_s = machine::percentile(&seconds, 0.5);
     Ok(Report {
         case: fixed.case,
+        device: device::name(&device::open()?),
         threads: rayon::current_num_threads(),
         median_s,
         p99_s: machine::percentile(&seconds, 0.99),

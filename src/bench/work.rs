@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
-use candle_core::Device;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Layout, Shape, Work};
-use crate::model::{Config, Decoding, Group, Pass, Policy, Tokenizer};
+use crate::model::{Config, Decoding, Group, Pass, Policy, Tokenizer, device};
 use crate::recipe::ModelShape;
 use crate::task::SPECIAL_TOKENS;
 use crate::train::advantages::{Aggregation, Scale, advantages};
@@ -80,7 +79,7 @@ fn policy(shape: Shape) -> Result<Policy> {
     };
     // Nothing is spelled out: bytes alone will do.
     let tokenizer = Tokenizer::train(std::iter::empty::<&str>(), 256 + SPECIAL_TOKENS.len(), &SPECIAL_TOKENS)?;
-    Policy::from_scratch(Config::scratch(&shape, shape.vocab), tokenizer, SEED, &Device::Cpu)
+    Policy::from_scratch(Config::scratch(&shape, shape.vocab), tokenizer, SEED, &device::open()?)
 }
 
 /// Random ids.

@@ -132,8 +132,8 @@ impl Policy {
         if self.lora.is_some() {
             bail!("this policy has an adapter already: merge it first");
         }
-        let Self { config, tokenizer, base, device, source, .. } = self;
-        Self::assemble(config, tokenizer, base, Some(lora), source, &device)
+        let Self { config, tokenizer, base, device, source, dtype, .. } = self;
+        Ok(Self::assemble(config, tokenizer, base, Some(lora), source, &device)?.compute_in(dtype))
     }
 
     /// Adds the adapter to the weights (`W += s·B·A`); afterwards all of them are trainable and there is none.
@@ -142,7 +142,7 @@ impl Policy {
     /// # Errors
     /// Only what the device reports (out of memory).
     pub fn merge(self) -> Result<Self> {
-        let Self { config, tokenizer, base, lora, device, .. } = self;
+        let Self { config, tokenizer, base, lora, device, dtype, .. } = self;
         for (i, module) in lora.iter().flat_map(|lora| lora.modules.iter().enumerate()) {
             let Some(lora) = &lora else { break };
             let weight = format!("{}.weight", module.name);
@@ -152,7 +152,7 @@ impl Policy {
             let update = (b.matmul(&a)? * lora.settings.scale())?;
             var.set(&(var.as_detached_tensor() + update)?)?;
         }
-        Self::assemble(config, tokenizer, base, None, None, &device)
+        Ok(Self::assemble(config, tokenizer, base, None, None, &device)?.compute_in(dtype))
     }
 
     /// What the adapter is made of; `None` when the policy has none.

@@ -4,11 +4,13 @@
 //! decoder here is our own. [`Policy::logprobs`] is the differentiable face, [`Policy::generate`] the fast one
 //! without a graph; both read the same variables.
 
+mod by_layer;
 mod cached;
 mod chat;
 pub mod checkpoint;
 mod config;
 mod decode;
+pub mod device;
 mod engine;
 mod frozen;
 mod gradient;
@@ -25,7 +27,7 @@ mod weights;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{D, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -74,6 +76,8 @@ pub struct Policy {
     /// The same storage, seen without a graph; it follows every change of the variables.
     plain: Weights,
     device: Device,
+    /// Number format of products on candle's path.
+    dtype: DType,
 }
 
 impl Policy {
@@ -156,7 +160,17 @@ impl Policy {
                 detached().with_adapter(lora, Var::as_detached_tensor),
             ),
         };
-        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device: device.clone() })
+        let dtype = device::products(device);
+        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device: device.clone(), dtype })
+    }
+
+    /// Sets the number format of products on candle's path: what a device other than the CPU computes, where bfloat16 is
+    /// the default, and [`Policy::gradient_in_graph`] anywhere. Weights keep their own format, and the CPU's engine
+    /// computes in float32.
+    #[must_use]
+    pub fn compute_in(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
     }
 
     /// Writes the folder's contents into `dir`, which must exist and be empty; float32, in shards of at most
@@ -212,37 +226,13 @@ impl Policy {
 
     /// [`Policy::logprobs`] from candle's own operations: for devices other than the CPU, and the engine's reference.
     fn logprobs_in_graph(&self, weights: &Weights, groups: &[Group], temperature: f64) -> Result<Tensor> {
-        let (logits, targets) = self.completion_logits(weights, groups)?;
-        let logits = if temperature == 1.0 { logits } else { (logits / temperature)? };
-        let largest = logits.max_keepdim(D::Minus1)?.detach();
-        let shifted = logits.broadcast_sub(&largest)?;
-        let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
-        Ok((chosen - shifted.exp()?.sum(D::Minus1)?.log()?)?)
+        let Wanted { batch, rows, targets } = Wanted::new(groups, &self.device)?;
+        let hidden = transformer::hidden_of(&self.pass(&batch)?, weights, &batch, &rows)?;
+        Ok(log_of_chosen(&weights.logits(&hidden)?, &targets, temperature)?)
     }
 
-    /// Logits that predict each completion token, `[tokens, V]`, and the tokens, `[tokens]`.
-    fn completion_logits(&self, weights: &Weights, groups: &[Group]) -> Result<(Tensor, Tensor)> {
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        let mut places = Vec::new();
-        for group in groups {
-            for completion in group.completions.iter().filter(|c| !c.is_empty()) {
-                let mut ids = [group.prompt.as_slice(), completion].concat();
-                // The last token is predicted, but predicts nothing.
-                ids.pop();
-                places.push((rows.len(), group.prompt.len() - 1, completion.len()));
-                targets.extend_from_slice(completion);
-                rows.push(ids);
-            }
-        }
-        let batch = Batch::new(&rows, &self.device)?;
-        let wanted: Vec<u32> = places
-            .iter()
-            .flat_map(|(row, from, n)| (0..*n).map(move |j| (row, from + j)))
-            .map(|(row, at)| (row * batch.width() + at) as u32)
-            .collect();
-        let wanted = Tensor::new(wanted, &self.device)?;
-        let hidden = transformer::hidden_of(&self.config, weights, &batch, &wanted)?;
-        Ok((weights.head.forward(&hidden)?, Tensor::new(targets, &self.device)?))
+    fn pass(&self, batch: &Batch) -> Result<transformer::Pass<'_>> {
+        transformer::Pass::new(&self.config, batch, self.dtype)
     }
 
     /// Next-token logits at every position of one sequence, `[T, V]`.
@@ -250,7 +240,7 @@ impl Policy {
     /// # Errors
     /// No ids, too many, or ids outside the vocabulary.
     pub fn logits(&self, ids: &[u32]) -> Result<Tensor> {
-        Ok(self.plain.head.forward(&self.hidden_states(ids)?.normed)?)
+        Ok(self.plain.logits(&self.hidden_states(ids)?.normed)?)
     }
 
     /// Hidden states of one sequence after every stage.
@@ -259,7 +249,8 @@ impl Policy {
     /// Those of [`Policy::logits`].
     pub fn hidden_states(&self, ids: &[u32]) -> Result<Hidden> {
         decode::check_ids(&self.config, ids)?;
-        transformer::hidden_states(&self.config, &self.plain, &Batch::new(&[ids.to_vec()], &self.device)?)
+        let batch = Batch::new(&[ids.to_vec()], &self.device)?;
+        transformer::hidden_states(&self.pass(&batch)?, &self.plain, &batch)
     }
 
     /// Decodes one completion per prompt with a key-value cache; prompts may differ in length and may repeat.
@@ -279,10 +270,55 @@ impl Policy {
     }
 
     /// [`Policy::generate`] from candle's own operations: for devices other than the CPU, and the engine's reference.
-    fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
-        let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, rows, settings);
+    ///
+    /// # Errors
+    /// Those of [`Policy::generate`].
+    pub fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+        let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, self.dtype, rows, settings);
         decode::generate(&self.config, prompts, settings, seed, decode)
     }
+}
+
+/// A batch of whole sequences, and which of its states predict a completion's token.
+struct Wanted {
+    batch: Batch,
+    /// Places among the batch's tokens.
+    rows: Tensor,
+    /// The predicted ids.
+    targets: Tensor,
+}
+
+impl Wanted {
+    fn new(groups: &[Group], device: &Device) -> Result<Self> {
+        let (mut sequences, mut targets) = (Vec::new(), Vec::new());
+        let mut places = Vec::new();
+        for group in groups {
+            for completion in group.completions.iter().filter(|c| !c.is_empty()) {
+                let mut ids = [group.prompt.as_slice(), completion].concat();
+                // The last token is predicted, but predicts nothing.
+                ids.pop();
+                places.push((sequences.len(), group.prompt.len() - 1, completion.len()));
+                targets.extend_from_slice(completion);
+                sequences.push(ids);
+            }
+        }
+        let batch = Batch::new(&sequences, device)?;
+        let rows: Vec<u32> = places
+            .iter()
+            .flat_map(|(row, from, n)| (0..*n).map(move |j| (row, from + j)))
+            .map(|(row, at)| (row * batch.width() + at) as u32)
+            .collect();
+        Ok(Self { rows: Tensor::new(rows, device)?, targets: Tensor::new(targets, device)?, batch })
+    }
+}
+
+/// Log-probabilities of the targets, `[tokens]`, from logits `[tokens, V]`.
+fn log_of_chosen(logits: &Tensor, targets: &Tensor, temperature: f64) -> candle_core::Result<Tensor> {
+    let logits = if temperature == 1.0 { logits.clone() } else { (logits / temperature)? };
+    let largest = logits.max_keepdim(D::Minus1)?.detach();
+    let shifted = logits.broadcast_sub(&largest)?;
+    let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+    chosen - shifted.exp()?.sum(D::Minus1)?.log()?
 }
 
 /// Deviation of a parameter's first values; `None` for norms and biases, which start at constants.

@@ -20,7 +20,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Journal, Table, stop};
-use crate::model::{Config, LoraSettings, Policy, Tokenizer, hub, runs};
+use crate::model::{Config, LoraSettings, Policy, Tokenizer, device, hub, runs};
 use crate::recipe::{Lora, Recipe};
 use crate::store::{ExampleRow, Lock, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
@@ -129,7 +129,10 @@ fn prepare<'a>(
         bail!("log {:?} has no training examples: run `core mine --log {}` first", options.log, options.log);
     }
     let fingerprint = Fingerprint::of(recipe, options, &log.origin, examples.len());
-    let device = Device::Cpu;
+    let device = device::open()?;
+    if !device.is_cpu() {
+        journal.note(format!("{} computes", device::name(&device)))?;
+    }
     let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
     let (policy, step) = match &newest {
         Some((folder, step)) => (Policy::load(folder, &device)?, *step),
