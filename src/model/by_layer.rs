@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, TensorId, Var};
+use candle_core::{D, Tensor, TensorId, Var};
 
 use super::gradient::{Pass, Slope, all_slopes, check_temperature};
 use super::transformer::{self, Batch};
@@ -72,7 +72,7 @@ impl Policy {
 
     fn back_to_embedding(&self, batch: &Batch, dx: &Tensor, sums: &mut Sums) -> Result<()> {
         let embedded = self.tracked.embedded(&batch.ids_n)?;
-        Ok(sums.take(self.vars(), &mut (embedded * dx)?.sum_all()?.backward()?)?)
+        Ok(sums.take(self.vars(), &mut summed(&(embedded * dx)?)?.backward()?)?)
     }
 }
 
@@ -82,9 +82,14 @@ fn variable(inputs: &mut Vec<Tensor>) -> Result<Var> {
     Ok(Var::from_tensor(&input)?)
 }
 
+/// The sum of all elements, row by row first: on a card a sum to one number is the work of one of its many parts.
+fn summed(x: &Tensor) -> candle_core::Result<Tensor> {
+    x.sum(D::Minus1)?.sum_all()
+}
+
 /// Goes back from `y` with slope `dy` to `x`: the gradients of variables on the way go into `sums`, that of `x` is given.
 fn back(y: &Tensor, dy: &Tensor, x: &Var, vars: &[(String, Var)], sums: &mut Sums) -> Result<Tensor> {
-    let mut store = (y * dy)?.sum_all()?.backward()?;
+    let mut store = summed(&(y * dy)?)?.backward()?;
     sums.take(vars, &mut store)?;
     store.remove(x.as_tensor()).context("a layer gave no gradient to its input")
 }
