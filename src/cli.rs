@@ -145,6 +145,12 @@ pub enum Command {
         /// The work of a step.
         #[command(subcommand)]
         work: Bench,
+        /// Shape of the decoder.
+        #[arg(long, global = true, value_enum, default_value_t = Shape::Tiny)]
+        shape: Shape,
+        /// How matrices are multiplied [default: bf16 where this processor is faster with it, else f32].
+        #[arg(long, global = true, value_enum)]
+        precision: Option<Precision>,
         /// Timed steps [default: as many as about 10 s hold].
         #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         steps: Option<u32>,
@@ -159,58 +165,44 @@ pub enum Command {
     Doctor,
 }
 
-/// Work that can be timed. Prompts have 200 tokens, completions 8.
+/// Work that can be timed. Prompts have 200 tokens, completions 8; half the batch or less for the small shape.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Bench {
-    /// A supervised update on 16 sequences.
-    Sft {
-        /// Shape of the decoder.
-        #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
-        shape: TrainShape,
-    },
-    /// A GRPO update on 4 prompts × 8 completions: sampling, reference pass, update.
-    Grpo {
-        /// Shape of the decoder.
-        #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
-        shape: TrainShape,
-    },
-    /// An MPO update on 16 pairs: reference pass, update.
+    /// A supervised update on 16 sequences (small: 2).
+    Sft,
+    /// A GRPO update on 4 prompts × 8 completions (small: 1 × 8): sampling, reference pass, update.
+    Grpo,
+    /// An MPO update on 16 pairs (small: 1): reference pass, update.
     Mpo {
-        /// Shape of the decoder.
-        #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
-        shape: TrainShape,
         /// How the pairs stand in prompts.
         #[arg(long, value_enum, default_value_t = Layout::Pairs)]
         layout: Layout,
     },
-    /// 8 sampled completions for each of 4 prompts.
-    Sample {
-        /// Shape of the decoder.
-        #[arg(long, value_enum, default_value_t = Shape::Tiny)]
-        shape: Shape,
-    },
+    /// 8 sampled completions for each of 4 prompts (small: 1).
+    Sample,
     /// One greedy completion.
-    Rewrite {
-        /// Shape of the decoder.
-        #[arg(long, value_enum, default_value_t = Shape::Tiny)]
-        shape: Shape,
-    },
+    Rewrite,
 }
 
-/// Shapes that can be trained in full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TrainShape {
-    /// Qwen3 with 4.2 million parameters.
-    Tiny,
-}
-
-/// Shapes that can be decoded from.
+/// Shapes of the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shape {
-    /// Qwen3 with 4.2 million parameters.
+    /// Qwen3 with 4.2 million parameters, trained in full.
     Tiny,
-    /// Qwen3-0.6B, 3 GB of memory.
+    /// Qwen3-0.6B in bfloat16, trained with LoRA adapters of rank 16 on every projection.
     Small,
+    /// Qwen3-4B likewise, with the batches of tiny; on a card alone.
+    #[value(name = "qwen3-4b")]
+    Qwen3_4b,
+}
+
+/// How matrices are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// float32.
+    F32,
+    /// Operands rounded to bfloat16, sums in float32.
+    Bf16,
 }
 
 /// How pairs stand in prompts.

@@ -9,7 +9,7 @@ use core_rewriter::cli::{self, Cli, Command, Format, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
 use core_rewriter::model::device;
-use core_rewriter::recipe::{Recipe, Usage};
+use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::List;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
@@ -96,9 +96,9 @@ fn run(cli: Cli) -> Result<()> {
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
-        Command::Bench { work, steps } => {
-            let (work, shape) = timed(work);
-            show(&bench::run(work, shape, steps.map(|n| n as usize))?, bench::Report::table, json)
+        Command::Bench { work, shape, precision, steps } => {
+            let case = timed(work, shape, precision);
+            show(&bench::run(case, steps.map(|n| n as usize))?, bench::Report::table, json)
         }
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
@@ -107,25 +107,27 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// The work that a subcommand of `bench` names.
-fn timed(work: cli::Bench) -> (bench::Work, bench::Shape) {
-    let trained = |cli::TrainShape::Tiny| bench::Shape::Tiny;
-    let decoded = |shape| match shape {
+/// The case that a subcommand of `bench` and its flags name.
+fn timed(work: cli::Bench, shape: cli::Shape, precision: Option<cli::Precision>) -> bench::Case {
+    let work = match work {
+        cli::Bench::Sft => bench::Work::Sft,
+        cli::Bench::Grpo => bench::Work::Grpo,
+        cli::Bench::Mpo { layout: cli::Layout::Pairs } => bench::Work::Mpo(bench::Layout::Pairs),
+        cli::Bench::Mpo { layout: cli::Layout::Shared } => bench::Work::Mpo(bench::Layout::Shared),
+        cli::Bench::Sample => bench::Work::Sample,
+        cli::Bench::Rewrite => bench::Work::Rewrite,
+    };
+    let shape = match shape {
         cli::Shape::Tiny => bench::Shape::Tiny,
         cli::Shape::Small => bench::Shape::Small,
+        cli::Shape::Qwen3_4b => bench::Shape::Qwen3_4b,
     };
-    match work {
-        cli::Bench::Sft { shape } => (bench::Work::Sft, trained(shape)),
-        cli::Bench::Grpo { shape } => (bench::Work::Grpo, trained(shape)),
-        cli::Bench::Mpo { shape, layout: cli::Layout::Pairs } => {
-            (bench::Work::Mpo(bench::Layout::Pairs), trained(shape))
-        }
-        cli::Bench::Mpo { shape, layout: cli::Layout::Shared } => {
-            (bench::Work::Mpo(bench::Layout::Shared), trained(shape))
-        }
-        cli::Bench::Sample { shape } => (bench::Work::Sample, decoded(shape)),
-        cli::Bench::Rewrite { shape } => (bench::Work::Rewrite, decoded(shape)),
-    }
+    let precision = match precision {
+        None => Precision::Auto,
+        Some(cli::Precision::F32) => Precision::F32,
+        Some(cli::Precision::Bf16) => Precision::Bf16,
+    };
+    bench::Case { work, shape, precision }
 }
 
 /// A file's or folder's own name, without its ending.

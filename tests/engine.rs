@@ -1,8 +1,8 @@
 //! The CPU engine against the plain candle model: same log-probabilities, same gradients, whatever the groups.
 
 use candle_core::Device;
-use core_rewriter::model::{Config, Group, Policy, Tokenizer};
-use core_rewriter::recipe::{ModelShape, stream};
+use core_rewriter::model::{Config, Decoding, Group, Policy, Tokenizer};
+use core_rewriter::recipe::{ModelShape, Precision, stream};
 use rand::Rng;
 
 fn tokenizer() -> Tokenizer {
@@ -101,6 +101,56 @@ fn the_same_batch_gives_the_same_bits() {
         (pass.logprobs, grads.collect::<Vec<_>>())
     };
     assert!(bits() == bits());
+}
+
+/// Rounding to bfloat16 moves a number by up to 2^-9 of it; what comes out of three layers differs by a few of that.
+#[test]
+fn bfloat16_products_stay_near_the_reference() {
+    let policy = policy(&shape(4, 2)).with_precision(Precision::Bf16);
+    let batch = groups(&[(130, &[0, 7, 0, 2]), (3, &[20, 1])]);
+    let ours = policy.gradient(&batch, 1.0, &slope).unwrap();
+    let reference = policy.gradient_in_graph(&batch, 1.0, &slope).unwrap();
+    let off = ours.logprobs.iter().zip(&reference.logprobs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off > 1e-6, "nothing was rounded");
+    assert!(off < 2e-2, "a logprob is off by {off}");
+    for ((a, b), (name, _)) in ours.grads.iter().zip(&reference.grads).zip(policy.vars()) {
+        let norm = |t: &candle_core::Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let (difference, size) = (norm(&(a - b).unwrap()), norm(b));
+        assert!(size > 0.0 && norm(a) > 0.0, "{name} has no gradient");
+        assert!(difference <= 2e-2 * size, "{name}: off by {difference} of {size}");
+    }
+}
+
+/// What was sampled is scored by the training pass to the same log-probability, whoever shares the batch.
+#[test]
+fn sampling_and_training_agree() {
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::Bf16, 1e-4)] {
+        let policy = policy(&shape(4, 2)).with_precision(precision);
+        let prompts = groups(&[(70, &[]), (33, &[]), (1, &[])]);
+        let repeated: Vec<Vec<u32>> = prompts.iter().flat_map(|g| vec![g.prompt.clone(); 5]).collect();
+        let sampled = policy.generate(&repeated, &Decoding::sampled(40, 1.0, vec![7]), 3).unwrap();
+        let completions = |i: usize| sampled[5 * i..5 * (i + 1)].iter().map(|c| c.ids.clone()).collect();
+        let groups: Vec<Group> =
+            (0..3).map(|i| Group { prompt: prompts[i].prompt.clone(), completions: completions(i) }).collect();
+        let scored = policy.score(&groups, 1.0).unwrap();
+        let of_sampling: Vec<f32> = sampled.iter().flat_map(|c| c.logprobs.clone()).collect();
+        assert_eq!(scored.len(), of_sampling.len());
+        for (a, b) in scored.iter().zip(&of_sampling) {
+            assert!((a - b).abs() <= tolerance, "{precision:?}: scored {a}, sampled {b}");
+        }
+        let alone = policy.generate(&repeated[7..8], &Decoding::sampled(40, 0.0, vec![7]), 3).unwrap();
+        let together = policy.generate(&repeated, &Decoding::sampled(40, 0.0, vec![7]), 3).unwrap();
+        assert_eq!(alone[0].ids, together[7].ids, "{precision:?}: company changes a completion");
+        assert_eq!(policy.frozen().generate(&repeated, &Decoding::sampled(40, 1.0, vec![7]), 3).unwrap(), sampled);
+    }
+}
+
+#[test]
+fn a_frozen_policy_has_nothing_to_train() {
+    let policy = policy(&shape(4, 2)).frozen();
+    assert!(policy.vars().is_empty());
+    let error = policy.gradient(&groups(&[(9, &[4])]), 1.0, &slope).err().unwrap();
+    assert!(error.to_string().contains("frozen"));
 }
 
 #[test]

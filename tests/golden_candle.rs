@@ -72,12 +72,20 @@ fn states_logits_and_logprobs_are_those_of_transformers() {
                 let far = distance(&flat(ours), &flat(&tensors[&format!("{key}.{name}")]));
                 within(far, bounds.forward, &mut states, &format!("{model} {key} {name} in {:?}", bounds.dtype));
             }
-            for completion in list(&case["completions"]) {
-                let group = Group { prompt: prompt.clone(), completions: vec![ids(&completion["completion_ids"])] };
-                let ours = flat(&policy.logprobs(&[group], 1.0).unwrap());
-                let far = distance(&ours, &numbers(&completion["logps"]));
-                within(far, bounds.forward, &mut chosen, &format!("{model} {key} logps in {:?}", bounds.dtype));
-            }
+        }
+        // Each completion behind a prompt of its own, and all that share one behind the same.
+        let (mut alone, mut shared, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+        for case in list(&cases["cases"]) {
+            let (prompt, all) = (ids(&case["input_ids"]), list(&case["completions"]));
+            let completions: Vec<Vec<u32>> = all.iter().map(|c| ids(&c["completion_ids"])).collect();
+            theirs.extend(all.iter().flat_map(|c| numbers(&c["logps"])));
+            alone.extend(completions.iter().map(|c| Group { prompt: prompt.clone(), completions: vec![c.clone()] }));
+            shared.push(Group { prompt, completions });
+        }
+        assert!(shared.iter().any(|group| group.completions.len() > 1));
+        for groups in [alone, shared] {
+            let far = distance(&flat(&policy.logprobs(&groups, 1.0).unwrap()), &theirs);
+            within(far, bounds.forward, &mut chosen, &format!("{model} logps in {:?}", bounds.dtype));
         }
         if bounds.dtype == DType::BF16 && tensors.contains_key("p0.logits_bf16_native") {
             no_worse_than_transformers(&policy, list(&cases["cases"]), &tensors);

@@ -1,4 +1,4 @@
-//! What the machine tells about a measurement: memory held, processors taken by others, vector instructions.
+//! What the machine tells about a measurement: memory held, processors taken by others.
 
 /// Processor time so far, in the kernel's ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,25 +43,6 @@ pub(super) fn peak_rss_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
-}
-
-/// The widest vector instructions that the kernels know and that this processor has.
-pub(super) fn simd() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        if has!("avx512f") {
-            return "avx512";
-        }
-        if has!("avx2") && has!("fma") {
-            return "avx2";
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    if std::arch::is_aarch64_feature_detected!("neon") {
-        return "neon";
-    }
-    "none"
 }
 
 /// A percentile of sorted values, between neighbours where it falls between them; `at` in [0, 1].

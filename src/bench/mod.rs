@@ -11,14 +11,26 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::journal::{Cell, Table, stop};
-use crate::model::device;
+use crate::model::{device, simd_level};
+use crate::recipe::Precision;
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
 /// Seconds that the timed steps take together, unless their number is given.
 const ENOUGH_S: f64 = 10.0;
 
-/// The work of one step. Prompts have 200 tokens, completions 8.
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Case {
+    /// The work of a step.
+    pub work: Work,
+    /// Shape of the decoder.
+    pub shape: Shape,
+    /// How matrices are multiplied.
+    pub precision: Precision,
+}
+
+/// The work of one step. Prompts have 200 tokens, completions 8. Numbers are those of [`Shape::Tiny`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// One update on 16 prompts with a target each.
@@ -42,13 +54,16 @@ pub enum Layout {
     Shared,
 }
 
-/// Shape of the decoder.
+/// Shape of the decoder, and how much work makes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Qwen3 with 4.2 million parameters.
+    /// Qwen3 with 4.2 million parameters, trained in full.
     Tiny,
-    /// Qwen3-0.6B.
+    /// Qwen3-0.6B, its weights in bfloat16, with adapters of rank 16 on every projection: 2 sequences, 1 prompt to
+    /// sample from, 1 pair.
     Small,
+    /// Qwen3-4B as [`Shape::Small`], with the work of [`Shape::Tiny`]; on a card alone.
+    Qwen3_4b,
 }
 
 /// What was measured.
@@ -71,9 +86,13 @@ pub struct Report {
     /// Tokens in a median second: of prompts and completions, each prompt as often as it has completions (pairs: both
     /// sides of each), when training; new ones when decoding.
     pub tokens_per_s: f64,
-    /// Parameters of the model.
+    /// Parameters of the model, an adapter's included.
     pub parameters: usize,
-    /// The widest vector instructions found.
+    /// Parameters that a step changes.
+    pub trained: usize,
+    /// How matrices were multiplied.
+    pub precision: Precision,
+    /// The widest vector instructions used.
     pub simd: &'static str,
     /// Share of the machine's processors that other programs took meanwhile; only where `/proc` tells.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,8 +108,19 @@ impl Report {
     /// One row.
     #[must_use]
     pub fn table(&self) -> Table {
-        let columns =
-            ["case", "median_s", "p99_s", "min_s", "n", "tokens_per_s", "peak_rss_mb", "threads", "simd", "other_cpu"];
+        let columns = [
+            "case",
+            "median_s",
+            "p99_s",
+            "min_s",
+            "n",
+            "tokens_per_s",
+            "peak_rss_mb",
+            "precision",
+            "threads",
+            "simd",
+            "other_cpu",
+        ];
         let mut table = Table::new("bench", "", &columns);
         table.row([
             self.case.as_str().into(),
@@ -100,6 +130,7 @@ impl Report {
             self.n.into(),
             self.tokens_per_s.into(),
             self.peak_rss_mb.into(),
+            self.precision.name().into(),
             self.threads.into(),
             self.simd.into(),
             self.other_cpu.map_or_else(|| Cell::from(None::<f64>), |x| Cell::shown(x, format!("{:.0}%", 100.0 * x))),
@@ -108,12 +139,12 @@ impl Report {
     }
 }
 
-/// Times `work`: two steps of warm-up, then `steps`, or as many as about ten seconds hold (at least five).
+/// Times a case: two steps of warm-up, then `steps`, or as many as about ten seconds hold (at least five).
 ///
 /// # Errors
 /// Too little memory for the shape. `Stopped` after Ctrl-C.
-pub fn run(work: Work, shape: Shape, steps: Option<usize>) -> Result<Report> {
-    let mut fixed = work::Fixed::new(work, shape)?;
+pub fn run(case: Case, steps: Option<usize>) -> Result<Report> {
+    let mut fixed = work::Fixed::new(case)?;
     let mut timed = || -> Result<f64> {
         stop::check("nothing of a benchmark is kept")?;
         let started = Instant::now();
@@ -140,7 +171,9 @@ pub fn run(work: Work, shape: Shape, steps: Option<usize>) -> Result<Report> {
         n,
         tokens_per_s: fixed.tokens as f64 / median_s,
         parameters: fixed.parameters,
-        simd: machine::simd(),
+        trained: fixed.trained,
+        precision: fixed.precision,
+        simd: simd_level().name(),
         other_cpu,
         peak_rss_mb: machine::peak_rss_mb(),
         version: env!("CARGO_PKG_VERSION"),
@@ -150,6 +183,13 @@ pub fn run(work: Work, shape: Shape, steps: Option<usize>) -> Result<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn what_needs_a_card_says_so() {
+        let case = Case { work: Work::Rewrite, shape: Shape::Qwen3_4b, precision: Precision::Auto };
+        assert!(run(case, Some(1)).unwrap_err().to_string().contains("scripts/build-cuda.sh"));
+    }
 
     #[test]
     fn every_work_runs_and_is_counted() {
@@ -162,7 +202,7 @@ mod tests {
             (Work::Rewrite, "rewrite-tiny", 8),
         ];
         for (work, case, tokens) in all {
-            let report = run(work, Shape::Tiny, Some(2)).unwrap();
+            let report = run(Case { work, shape: Shape::Tiny, precision: Precision::F32 }, Some(2)).unwrap();
             assert_eq!((report.case.as_str(), report.n), (case, 2));
             assert!(0.0 < report.min_s && report.min_s <= report.median_s && report.median_s <= report.p99_s);
             assert!((report.tokens_per_s * report.median_s - f64::from(tokens)).abs() < 1e-6, "{case}");

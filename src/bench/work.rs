@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Layout, Shape, Work};
-use crate::model::{Config, Decoding, Group, Pass, Policy, Tokenizer, device};
-use crate::recipe::ModelShape;
+use super::{Case, Layout, Shape, Work};
+use crate::model::{ALL_LINEAR, Config, Decoding, Group, LoraSettings, Pass, Policy, Tokenizer, device};
+use crate::recipe::{ModelShape, Precision};
 use crate::task::SPECIAL_TOKENS;
 use crate::train::advantages::{Aggregation, Scale, advantages};
 use crate::train::grpo::{self, Grpo, Rollout};
@@ -18,10 +19,7 @@ use crate::train::sft;
 
 const PROMPT: usize = 200;
 const COMPLETION: usize = 8;
-/// Sequences of an SFT step, pairs of an MPO step.
-const BATCH: usize = 16;
-/// Prompts and completions of each, when sampling.
-const PROMPTS: usize = 4;
+/// Completions of a prompt, when sampling.
 const SAMPLES: usize = 8;
 /// Ids are drawn below this for both shapes.
 const IDS: u32 = 4096;
@@ -34,8 +32,12 @@ pub(super) struct Fixed {
     pub case: String,
     /// Tokens of a step; see `Report::tokens_per_s`.
     pub tokens: usize,
-    /// Parameters of the model.
+    /// Parameters of the model, an adapter's included.
     pub parameters: usize,
+    /// Parameters that a step changes.
+    pub trained: usize,
+    /// How matrices are multiplied.
+    pub precision: Precision,
     /// Does the work once, each time on other ids.
     pub step: Step,
 }
@@ -43,43 +45,77 @@ pub(super) struct Fixed {
 type Step = Box<dyn FnMut() -> Result<()>>;
 
 impl Fixed {
-    pub fn new(work: Work, shape: Shape) -> Result<Self> {
-        let size = match shape {
-            Shape::Tiny => "tiny",
-            Shape::Small => "small",
+    pub fn new(case: Case) -> Result<Self> {
+        let (size, batch, prompts, pairs) = match case.shape {
+            Shape::Tiny => ("tiny", 16, 4, 16_usize),
+            Shape::Small => ("small", 2, 1, 1),
+            Shape::Qwen3_4b => ("qwen3-4b", 16, 4, 16),
         };
-        let policy = policy(shape)?;
-        let parameters = policy.vars().iter().map(|(_, var)| var.elem_count()).sum();
+        let policy = policy(case)?;
+        let (parameters, precision) = (policy.parameters(), policy.precision());
+        let trained: usize = policy.vars().iter().map(|(_, var)| var.elem_count()).sum();
         let whole = PROMPT + COMPLETION;
-        let (case, tokens, step) = match work {
-            Work::Sft => (format!("sft-{size}"), BATCH * whole, supervised(policy)?),
-            Work::Grpo => (format!("grpo-{size}"), PROMPTS * SAMPLES * whole, group_relative(policy, shape)?),
+        let (name, tokens, step) = match case.work {
+            Work::Sft => (format!("sft-{size}"), batch * whole, supervised(policy, batch)?),
+            Work::Grpo => (format!("grpo-{size}"), prompts * SAMPLES * whole, group_relative(policy, case, prompts)?),
             Work::Mpo(Layout::Pairs) => {
-                (format!("mpo-{size}-pairs"), 2 * BATCH * whole, paired(policy, shape, BATCH, 1)?)
+                (format!("mpo-{size}-pairs"), 2 * pairs * whole, paired(policy, case, pairs, 1)?)
             }
             Work::Mpo(Layout::Shared) => {
-                (format!("mpo-{size}-shared"), 2 * BATCH * whole, paired(policy, shape, BATCH / 4, 2)?)
+                let prompts = pairs.div_ceil(4);
+                (format!("mpo-{size}-shared"), 8 * prompts * whole, paired(policy, case, prompts, 2)?)
             }
-            Work::Sample => (format!("sample-{size}"), PROMPTS * SAMPLES * COMPLETION, sampled(policy)),
-            Work::Rewrite => (format!("rewrite-{size}"), COMPLETION, rewritten(policy)),
+            Work::Sample => {
+                (format!("sample-{size}"), prompts * SAMPLES * COMPLETION, sampled(policy.frozen(), prompts))
+            }
+            Work::Rewrite => (format!("rewrite-{size}"), COMPLETION, rewritten(policy.frozen())),
         };
-        Ok(Self { case, tokens, parameters, step })
+        Ok(Self { case: name, tokens, parameters, trained, precision, step })
     }
 }
 
-/// Random weights, the same at every call.
-fn policy(shape: Shape) -> Result<Policy> {
-    let shape = match shape {
-        Shape::Tiny => {
-            ModelShape { vocab: 4096, hidden: 256, layers: 4, heads: 4, kv_heads: 2, head_dim: 64, ffn: 768 }
-        }
-        Shape::Small => {
-            ModelShape { vocab: 151_936, hidden: 1024, layers: 28, heads: 16, kv_heads: 8, head_dim: 128, ffn: 3072 }
-        }
+/// Random weights, the same at every call; with an adapter where the shape is trained by one.
+fn policy(case: Case) -> Result<Policy> {
+    let (shape, dtype) = match case.shape {
+        Shape::Tiny => (
+            ModelShape { vocab: 4096, hidden: 256, layers: 4, heads: 4, kv_heads: 2, head_dim: 64, ffn: 768 },
+            DType::F32,
+        ),
+        Shape::Small => (
+            ModelShape { vocab: 151_936, hidden: 1024, layers: 28, heads: 16, kv_heads: 8, head_dim: 128, ffn: 3072 },
+            DType::BF16,
+        ),
+        Shape::Qwen3_4b => (
+            ModelShape { vocab: 151_936, hidden: 2560, layers: 36, heads: 32, kv_heads: 8, head_dim: 128, ffn: 9728 },
+            DType::BF16,
+        ),
     };
+    let device = device::open()?;
+    let fits = case.shape != Shape::Qwen3_4b || !device.is_cpu();
+    ensure!(fits, "the shape qwen3-4b is timed on a card alone: scripts/build-cuda.sh makes a build that can use one");
     // Nothing is spelled out: bytes alone will do.
     let tokenizer = Tokenizer::train(std::iter::empty::<&str>(), 256 + SPECIAL_TOKENS.len(), &SPECIAL_TOKENS)?;
-    Policy::from_scratch(Config::scratch(&shape, shape.vocab), tokenizer, SEED, &device::open()?)
+    let config = Config::scratch(&shape, shape.vocab);
+    let policy = Policy::from_scratch_in(config, tokenizer, SEED, dtype, &device)?.with_precision(case.precision);
+    let trains = !matches!(case.work, Work::Sample | Work::Rewrite);
+    if case.shape == Shape::Tiny || !trains {
+        return Ok(policy);
+    }
+    let targets = vec![ALL_LINEAR.to_owned()];
+    policy.with_lora(LoraSettings { rank: 16, alpha: 32.0, rslora: false, targets }, SEED)
+}
+
+/// What a policy is held against: itself without its adapter, or a second model.
+struct Reference(Option<Policy>);
+
+impl Reference {
+    fn of(policy: &Policy, case: Case) -> Result<Self> {
+        Ok(Self(if policy.lora().is_some() { None } else { Some(self::policy(case)?.frozen()) }))
+    }
+
+    fn score(&self, policy: &Policy, groups: &[Group]) -> Result<Vec<f32>> {
+        self.0.as_ref().map_or_else(|| policy.score_base(groups, 1.0), |reference| reference.score(groups, 1.0))
+    }
 }
 
 /// Random ids.
@@ -117,28 +153,28 @@ impl Learner {
     }
 }
 
-fn supervised(policy: Policy) -> Result<Step> {
+fn supervised(policy: Policy, batch: usize) -> Result<Step> {
     let (mut learner, mut ids) = (Learner::new(policy)?, Ids::new());
     Ok(Box::new(move || {
-        let groups: Vec<Group> = (0..BATCH).map(|_| ids.group(1)).collect();
-        let tokens = BATCH * COMPLETION;
+        let groups: Vec<Group> = (0..batch).map(|_| ids.group(1)).collect();
+        let tokens = batch * COMPLETION;
         let pass = learner.policy.gradient(&groups, 1.0, &|_, logprobs| sft::slope(logprobs, tokens))?;
         learner.update(pass)
     }))
 }
 
-fn group_relative(policy: Policy, shape: Shape) -> Result<Step> {
-    let (reference, mut learner, mut ids) = (self::policy(shape)?, Learner::new(policy)?, Ids::new());
+fn group_relative(policy: Policy, case: Case, prompts: usize) -> Result<Step> {
+    let (reference, mut learner, mut ids) = (Reference::of(&policy, case)?, Learner::new(policy)?, Ids::new());
     let settings = grpo::Settings { beta: 0.04, max_completion_length: COMPLETION, ..grpo::Settings::default() };
     let mut seed = SEED;
     Ok(Box::new(move || {
         seed += 1;
-        let prompts: Vec<Vec<u32>> = (0..PROMPTS).map(|_| ids.draw(PROMPT)).collect();
+        let prompts: Vec<Vec<u32>> = (0..prompts).map(|_| ids.draw(PROMPT)).collect();
         let groups = sample(&learner.policy, &prompts, seed)?;
         let completions = groups.iter().flat_map(|g| &g.completions);
         let rewards: Vec<_> = completions.map(|c| vec![Some(reward(c))]).collect();
         let advantages = advantages(&rewards, &[1.0], SAMPLES, Scale::Group, Aggregation::SumThenNormalize)?.values;
-        let scored = reference.score(&groups, 1.0)?;
+        let scored = reference.score(&learner.policy, &groups)?;
         let rollouts: Vec<Rollout> = groups
             .iter()
             .zip(advantages.chunks(SAMPLES).zip(by_group(&groups, &scored)))
@@ -157,11 +193,11 @@ fn group_relative(policy: Policy, shape: Shape) -> Result<Step> {
 }
 
 /// `prompts` with `each` chosen against `each` rejected.
-fn paired(policy: Policy, shape: Shape, prompts: usize, each: usize) -> Result<Step> {
-    let (reference, mut learner, mut ids) = (self::policy(shape)?, Learner::new(policy)?, Ids::new());
+fn paired(policy: Policy, case: Case, prompts: usize, each: usize) -> Result<Step> {
+    let (reference, mut learner, mut ids) = (Reference::of(&policy, case)?, Learner::new(policy)?, Ids::new());
     Ok(Box::new(move || {
         let groups: Vec<Group> = (0..prompts).map(|_| ids.group(2 * each)).collect();
-        let scored = reference.score(&groups, 1.0)?;
+        let scored = reference.score(&learner.policy, &groups)?;
         let of_groups = groups.iter().zip(by_group(&groups, &scored));
         let pairs: Vec<Pairs> = of_groups.map(|(g, own)| Pairs::crossed(lengths(g), each, own.to_vec())).collect();
         let counts = mpo::Counts::of(&pairs);
@@ -171,11 +207,11 @@ fn paired(policy: Policy, shape: Shape, prompts: usize, each: usize) -> Result<S
     }))
 }
 
-fn sampled(policy: Policy) -> Step {
+fn sampled(policy: Policy, prompts: usize) -> Step {
     let (mut ids, mut seed) = (Ids::new(), SEED);
     Box::new(move || {
         seed += 1;
-        let prompts: Vec<Vec<u32>> = (0..PROMPTS).map(|_| ids.draw(PROMPT)).collect();
+        let prompts: Vec<Vec<u32>> = (0..prompts).map(|_| ids.draw(PROMPT)).collect();
         sample(&policy, &prompts, seed)?;
         Ok(())
     })

@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{D, Tensor, TensorId, Var};
 
+use super::batch::{Batch, Wanted, log_of_chosen};
 use super::gradient::{Pass, Slope, all_slopes, check_temperature};
-use super::transformer::{self, Batch};
-use super::{Group, Policy, Wanted, log_of_chosen};
+use super::{Group, Policy};
 
 /// What one layer's way back adds to the gradients of the parameters.
 struct Sums(HashMap<TensorId, Tensor>);
@@ -42,7 +42,7 @@ impl Policy {
         check_temperature(temperature)?;
         self.check_groups(groups)?;
         let Wanted { batch, rows, targets } = Wanted::new(groups, &self.device)?;
-        let pass = transformer::Pass::new(&self.config, &batch, self.dtype)?;
+        let pass = self.pass(&batch)?;
         let last = self.plain.layers.len() - 1;
         let rows_of = |at: usize| (at == last).then_some(&rows);
         let mut inputs = vec![self.plain.embedded(&batch.ids_n)?];

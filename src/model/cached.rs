@@ -58,13 +58,7 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(
-        config: &'a Config,
-        weights: &Weights,
-        dtype: DType,
-        longest: usize,
-        capacity: usize,
-    ) -> Result<Self> {
+    fn new(config: &'a Config, weights: &Weights, dtype: DType, longest: usize, capacity: usize) -> Result<Self> {
         let (cos, sin) = rotary(config, capacity, weights.embed.device())?;
         let (caches, lengths, weights) = (Vec::new(), Vec::new(), weights.cast(dtype)?);
         Ok(Self { config, weights, dtype, cos, sin, caches, lengths, longest, filled: 0, capacity })

@@ -57,11 +57,12 @@ pub fn open() -> Result<Device> {
     }
 }
 
-/// The first card, or why there is none; asked once.
+/// The first card, or why there is none (without the trace that may follow); asked once.
 fn card() -> Result<Device, String> {
     // One stream for all threads: what one thread has put on it is done before what another puts there later. candle's
     // default is a stream a thread, between which nothing orders the use of shared weights and of cuBLAS' workspace.
-    CARD.get_or_init(|| Device::new_cuda_with_stream(0).map_err(|error| error.to_string())).clone()
+    let why = |error: candle_core::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+    CARD.get_or_init(|| Device::new_cuda_with_stream(0).map_err(why)).clone()
 }
 
 /// The devices of this build, for a person: the first is the one that `auto` takes. The other text is what stands in

@@ -1,9 +1,9 @@
 //! The face that training uses: log-probabilities of groups, and the gradient of a loss given by its slopes.
 
 use anyhow::{Result, bail, ensure};
-use candle_core::{Storage, Tensor};
+use candle_core::{CpuStorage, Storage, Tensor};
 
-use super::engine::Engine;
+use super::engine::{Engine, How, Packed, Params, Values};
 use super::{Group, Policy};
 
 /// `d loss / d logprob` for each completion token of a group: gets the group's place in the batch and its own
@@ -25,6 +25,7 @@ impl Policy {
     /// # Errors
     /// Those of [`Policy::logprobs`]; a slope that does not give one number a token.
     pub fn gradient(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
+        ensure!(!self.frozen, "this policy is frozen: it has nothing to train");
         if !self.device().is_cpu() {
             return self.gradient_by_layer(groups, temperature, slope);
         }
@@ -73,17 +74,45 @@ impl Policy {
     }
 
     /// Hands all parameters to `work` as slices: the decoder's own, then the adapter's.
-    pub(super) fn on_slices<T>(&self, work: impl FnOnce(&[&[f32]]) -> Result<T>) -> Result<T> {
+    pub(super) fn on_slices<T>(&self, work: impl FnOnce(&Params) -> Result<T>) -> Result<T> {
         let all = self.base.iter().chain(self.lora.iter().flat_map(|lora| &lora.vars));
         let guards: Vec<_> = all.map(|(_, var)| var.storage_and_layout()).collect();
-        let mut params = Vec::with_capacity(guards.len());
+        let mut values = Vec::with_capacity(guards.len());
         for (storage, layout) in &guards {
             let (Storage::Cpu(storage), Some((from, to))) = (&**storage, layout.contiguous_offsets()) else {
                 bail!("a parameter is not a contiguous tensor on the CPU");
             };
-            params.push(&storage.as_slice::<f32>()?[from..to]);
+            values.push(match storage {
+                CpuStorage::BF16(x) => Values::Bf16(&x[from..to]),
+                other => Values::F32(&other.as_slice::<f32>()?[from..to]),
+            });
         }
-        work(&params)
+        let how = How { half: self.half, shared: false };
+        let packed = self.packed.get().map_or(&[][..], Vec::as_slice);
+        // Parameters of an adapter are not among what is kept packed.
+        work(&Params { values: &values, packed, how })
+    }
+
+    /// [`Policy::on_slices`] with every weight packed: for decoding, which multiplies with each of them often.
+    pub(super) fn with_packed<T>(&self, work: impl FnOnce(&Engine, &Params) -> Result<T>) -> Result<T> {
+        let engine = self.engine()?;
+        self.on_slices(|params| {
+            let of_base = || {
+                let values = &params.values[..self.base.len()];
+                Engine::new(&self.config, None).map(|base| base.packed(&Params { values, ..*params }, &Vec::new()))
+            };
+            let none = Packed::new();
+            let done = match (self.frozen || self.lora.is_some(), self.packed.get()) {
+                (false, _) => &none,
+                (true, Some(packed)) => packed,
+                (true, None) => {
+                    let made = of_base()?;
+                    self.packed.get_or_init(|| made)
+                }
+            };
+            let packed = engine.packed(params, done);
+            work(&engine, &Params { packed: &packed, ..*params })
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A policy without its adapter is its own reference: [`Policy::score_base`] costs no second model.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -132,27 +132,29 @@ impl Policy {
         if self.lora.is_some() {
             bail!("this policy has an adapter already: merge it first");
         }
-        let Self { config, tokenizer, base, device, source, dtype, .. } = self;
-        Ok(Self::assemble(config, tokenizer, base, Some(lora), source, &device)?.compute_in(dtype))
+        let Self { config, tokenizer, base, device, source, half, dtype, .. } = self;
+        Ok(Self { half, dtype, ..Self::assemble(config, tokenizer, base, Some(lora), source, &device)? })
     }
 
-    /// Adds the adapter to the weights (`W += s·B·A`); afterwards all of them are trainable and there is none.
-    /// A policy without an adapter stays as it is.
+    /// Adds the adapter to the weights (`W += s·B·A`), in float32; afterwards all of them are trainable and there is
+    /// no adapter. A policy without one stays as it is.
     ///
     /// # Errors
     /// Only what the device reports (out of memory).
     pub fn merge(self) -> Result<Self> {
-        let Self { config, tokenizer, base, lora, device, dtype, .. } = self;
-        for (i, module) in lora.iter().flat_map(|lora| lora.modules.iter().enumerate()) {
-            let Some(lora) = &lora else { break };
-            let weight = format!("{}.weight", module.name);
-            let var = base.iter().find(|(name, _)| *name == weight).map(|(_, var)| var);
-            let var = var.with_context(|| format!("the decoder has no parameter {weight}"))?;
-            let (a, b) = (lora.vars[2 * i].1.as_detached_tensor(), lora.vars[2 * i + 1].1.as_detached_tensor());
-            let update = (b.matmul(&a)? * lora.settings.scale())?;
-            var.set(&(var.as_detached_tensor() + update)?)?;
+        let Self { config, tokenizer, mut base, lora, device, half, dtype, .. } = self;
+        for (name, var) in &mut base {
+            if var.dtype() != DType::F32 {
+                *var = Var::from_tensor(&var.as_detached_tensor().to_dtype(DType::F32)?)?;
+            }
+            let module = lora.iter().flat_map(|lora| lora.modules.iter().enumerate().map(move |(i, m)| (lora, i, m)));
+            for (lora, i, _) in module.filter(|(_, _, module)| name.strip_suffix(".weight") == Some(&module.name)) {
+                let (a, b) = (lora.vars[2 * i].1.as_detached_tensor(), lora.vars[2 * i + 1].1.as_detached_tensor());
+                let update = (b.matmul(&a)? * lora.settings.scale())?;
+                var.set(&(var.as_detached_tensor() + update)?)?;
+            }
         }
-        Ok(Self::assemble(config, tokenizer, base, None, None, &device)?.compute_in(dtype))
+        Ok(Self { half, dtype, ..Self::assemble(config, tokenizer, base, None, None, &device)? })
     }
 
     /// What the adapter is made of; `None` when the policy has none.

@@ -4,6 +4,7 @@
 //! decoder here is our own. [`Policy::logprobs`] is the differentiable face, [`Policy::generate`] the fast one
 //! without a graph; both read the same variables.
 
+mod batch;
 mod by_layer;
 mod cached;
 mod chat;
@@ -25,23 +26,27 @@ mod transformer;
 mod weights;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 pub use config::{Config, Family};
 pub use decode::Completion;
+pub use engine::simd::{Level, level as simd_level};
 pub use gradient::{Pass, Slope};
 pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
 pub use sampling::{Decoding, distribution};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
-pub use weights::{read_safetensors, write_safetensors};
+pub use weights::{Keep, read_safetensors, write_safetensors};
 
+use crate::recipe::Precision;
+use batch::{Batch, Wanted, log_of_chosen};
 use lora::Lora;
-use transformer::{Batch, Weights};
+use transformer::Weights;
 
 /// One prompt and its completions: the unit of training, sampling and scoring.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,30 +83,45 @@ pub struct Policy {
     device: Device,
     /// Number format of products on candle's path.
     dtype: DType,
+    /// Products of the CPU engine take operands rounded to bfloat16.
+    half: bool,
+    /// Nothing of it is trained.
+    frozen: bool,
+    /// The decoder's own weights packed for decoding, once they have been needed and where they cannot change.
+    packed: OnceLock<engine::Packed>,
 }
 
 impl Policy {
     /// Reads a Hugging Face folder: `config.json`, safetensors (one file or shards), `tokenizer.json` and, where
     /// present, `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`.
     /// Weights in bfloat16 or float16 become float32. A folder in PEFT's layout is read with the base it names,
-    /// relative to itself, to a folder above it, to the current one, or as an id on the hub.
+    /// relative to itself, to a folder above it, to the current one, or as an id on the hub; the base stays as stored.
     ///
     /// # Errors
     /// A missing, damaged or unsupported file, by name and with the remedy.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        checkpoint::read_whole(dir, |dir| Self::read(dir, device))
+        Self::load_kept(dir, Keep::Float32, device)
     }
 
-    fn read(dir: &Path, device: &Device) -> Result<Self> {
+    /// [`Policy::load`] with a choice of how its own weights are kept. Only what is stored as [`Keep::Float32`] can be
+    /// trained in full; on the rest stands an adapter, or nothing ([`Policy::frozen`]).
+    ///
+    /// # Errors
+    /// Those of [`Policy::load`].
+    pub fn load_kept(dir: &Path, keep: Keep, device: &Device) -> Result<Self> {
+        checkpoint::read_whole(dir, |dir| Self::read(dir, keep, device))
+    }
+
+    fn read(dir: &Path, keep: Keep, device: &Device) -> Result<Self> {
         ensure!(dir.is_dir(), "there is no model folder at {}: train one, or give another path", dir.display());
         if peft::is_adapter(dir) {
             let (folder, source) = peft::base_of(dir)?;
             ensure!(!peft::is_adapter(&folder), "the base of {} is itself an adapter: merge that first", dir.display());
-            return Self::load(&folder, device)?.sourced_from(&source).load_adapter(dir);
+            return Self::load_kept(&folder, Keep::AsStored, device)?.sourced_from(&source).load_adapter(dir);
         }
         let config = Config::load(dir)?;
         let tokenizer = Tokenizer::load(dir)?;
-        let vars = weights::load_weights(dir, &config, device)?;
+        let vars = weights::load_weights(dir, &config, keep, device)?;
         let source = dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).display().to_string();
         let policy = Self::assemble(config, tokenizer, vars, None, Some(source), device);
         policy.with_context(|| format!("cannot use {}", dir.display()))
@@ -115,18 +135,53 @@ impl Policy {
     /// # Errors
     /// A shape that does not fit together, or a tokenizer larger than the vocabulary.
     pub fn from_scratch(config: Config, tokenizer: Tokenizer, seed: u64, device: &Device) -> Result<Self> {
+        Self::from_scratch_in(config, tokenizer, seed, DType::F32, device)
+    }
+
+    /// [`Policy::from_scratch`] with its matrices rounded to `dtype` as they are drawn.
+    ///
+    /// # Errors
+    /// Those of [`Policy::from_scratch`].
+    pub fn from_scratch_in(
+        config: Config,
+        tokenizer: Tokenizer,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         config.check()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut vars = Vec::new();
         for (name, shape) in config.parameters() {
-            let n = shape.iter().product();
+            let (n, matrix) = (shape.iter().product(), shape.len() == 2);
             let values = match initial_deviation(&config, &name) {
                 Some(deviation) => (0..n).map(|_| (normal(&mut rng) * deviation) as f32).collect(),
                 None => vec![if name.ends_with(".bias") { 0.0f32 } else { 1.0 }; n],
             };
-            vars.push((name, Var::from_vec(values, shape, device)?));
+            let tensor = Tensor::from_vec(values, shape, device)?;
+            vars.push((name, Var::from_tensor(&if matrix { tensor.to_dtype(dtype)? } else { tensor })?));
         }
         Self::assemble(config, tokenizer, vars, None, None, device)
+    }
+
+    /// Chooses how its products are computed: when nothing is chosen in float32 on a CPU, in bfloat16 on a card. All
+    /// else is float32 always.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        if self.device.is_cpu() {
+            self.half = half_pays(precision);
+            self.packed = OnceLock::new();
+            return self;
+        }
+        self.compute_in(if precision == Precision::F32 { DType::F32 } else { DType::BF16 })
+    }
+
+    /// Gives up training it: [`Policy::vars`] is empty from here on, and weights are packed for decoding only once.
+    /// For policies that serve, and for references.
+    #[must_use]
+    pub fn frozen(mut self) -> Self {
+        self.frozen = true;
+        self
     }
 
     /// Says which folder or hub id an adapter saved from this policy names as its base; loading a folder sets that
@@ -161,12 +216,13 @@ impl Policy {
             ),
         };
         let dtype = device::products(device);
-        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device: device.clone(), dtype })
+        let (device, packed) = (device.clone(), OnceLock::new());
+        let (half, frozen) = (false, false);
+        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device, dtype, half, frozen, packed })
     }
 
-    /// Sets the number format of products on candle's path: what a device other than the CPU computes, where bfloat16 is
-    /// the default, and [`Policy::gradient_in_graph`] anywhere. Weights keep their own format, and the CPU's engine
-    /// computes in float32.
+    /// Sets the number format of products on candle's path, as [`Policy::with_precision`] does on a card; anywhere else
+    /// it is that of [`Policy::logprobs`], [`Policy::logits`] and the gradients in the graph. Weights keep their own.
     #[must_use]
     pub fn compute_in(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
@@ -187,10 +243,27 @@ impl Policy {
     }
 
     /// The trainable parameters, always in the same order: all of them under their Hugging Face names, or those of the
-    /// adapter when there is one, under the names of PEFT's files.
+    /// adapter when there is one, under the names of PEFT's files. None when it is frozen.
     #[must_use]
     pub fn vars(&self) -> &[(String, Var)] {
+        if self.frozen {
+            return &[];
+        }
         self.lora.as_ref().map_or(&self.base, |lora| &lora.vars)
+    }
+
+    /// Parameters in all, an adapter's included.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let all = self.base.iter().chain(self.lora.iter().flat_map(|lora| &lora.vars));
+        all.map(|(_, var)| var.elem_count()).sum()
+    }
+
+    /// How its products are computed.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        let half = if self.device.is_cpu() { self.half } else { self.dtype == DType::BF16 };
+        if half { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// Where the weights are.
@@ -260,9 +333,8 @@ impl Policy {
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
         if self.device.is_cpu() {
-            let engine = self.engine()?;
-            return self.on_slices(|params| {
-                let decode = |rows: &mut [decode::Row]| engine::decode(&engine, params, rows, settings);
+            return self.with_packed(|engine, params| {
+                let decode = |rows: &mut [decode::Row]| engine::decode(engine, params, rows, settings);
                 decode::generate(&self.config, prompts, settings, seed, decode)
             });
         }
@@ -273,52 +345,24 @@ impl Policy {
     ///
     /// # Errors
     /// Those of [`Policy::generate`].
-    pub fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+    pub fn generate_from_candle(
+        &self,
+        prompts: &[Vec<u32>],
+        settings: &Decoding,
+        seed: u64,
+    ) -> Result<Vec<Completion>> {
         let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, self.dtype, rows, settings);
         decode::generate(&self.config, prompts, settings, seed, decode)
     }
 }
 
-/// A batch of whole sequences, and which of its states predict a completion's token.
-struct Wanted {
-    batch: Batch,
-    /// Places among the batch's tokens.
-    rows: Tensor,
-    /// The predicted ids.
-    targets: Tensor,
-}
-
-impl Wanted {
-    fn new(groups: &[Group], device: &Device) -> Result<Self> {
-        let (mut sequences, mut targets) = (Vec::new(), Vec::new());
-        let mut places = Vec::new();
-        for group in groups {
-            for completion in group.completions.iter().filter(|c| !c.is_empty()) {
-                let mut ids = [group.prompt.as_slice(), completion].concat();
-                // The last token is predicted, but predicts nothing.
-                ids.pop();
-                places.push((sequences.len(), group.prompt.len() - 1, completion.len()));
-                targets.extend_from_slice(completion);
-                sequences.push(ids);
-            }
-        }
-        let batch = Batch::new(&sequences, device)?;
-        let rows: Vec<u32> = places
-            .iter()
-            .flat_map(|(row, from, n)| (0..*n).map(move |j| (row, from + j)))
-            .map(|(row, at)| (row * batch.width() + at) as u32)
-            .collect();
-        Ok(Self { rows: Tensor::new(rows, device)?, targets: Tensor::new(targets, device)?, batch })
+/// Whether products take bfloat16: what was asked for, or what this processor is faster with.
+fn half_pays(precision: Precision) -> bool {
+    match precision {
+        Precision::F32 => false,
+        Precision::Bf16 => true,
+        Precision::Auto => simd_level() == Level::Avx512Bf16,
     }
-}
-
-/// Log-probabilities of the targets, `[tokens]`, from logits `[tokens, V]`.
-fn log_of_chosen(logits: &Tensor, targets: &Tensor, temperature: f64) -> candle_core::Result<Tensor> {
-    let logits = if temperature == 1.0 { logits.clone() } else { (logits / temperature)? };
-    let largest = logits.max_keepdim(D::Minus1)?.detach();
-    let shifted = logits.broadcast_sub(&largest)?;
-    let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
-    chosen - shifted.exp()?.sum(D::Minus1)?.log()?
 }
 
 /// Deviation of a parameter's first values; `None` for norms and biases, which start at constants.

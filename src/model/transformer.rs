@@ -1,7 +1,7 @@
 //! The decoder's forward pass over right-padded rows, every operation with a gradient.
 //!
 //! Shapes: `b` rows, `t` positions, `n = b·t` tokens, `h` width, `q` query heads, `k` key/value heads, `d` head width.
-//! Rows are padded on the right, so the causal mask alone keeps padding out of every real token.
+//! Rows are padded on the right, so that no real token ever looks at padding.
 //! Products may be computed in another number format than float32 ([`super::Policy::compute_in`]); the residual
 //! stream, norms, rotary positions, softmax and logits stay in float32.
 //! candle's fused `rms_norm`, `rope` and `softmax_last_dim` have no backward and pass no gradient without a word;
@@ -11,6 +11,7 @@ use anyhow::Result;
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops;
 
+use super::batch::{Batch, Shared};
 use super::config::Config;
 use super::frozen::FrozenWeight;
 use super::lora::Lora;
@@ -215,32 +216,6 @@ pub(super) fn rotary(config: &Config, len: usize, device: &Device) -> Result<(Te
     Ok((Tensor::from_vec(cos, (len, half), device)?, Tensor::from_vec(sin, (len, half), device)?))
 }
 
-/// Right-padded token ids, and what is needed from them.
-pub(super) struct Batch {
-    pub ids_n: Tensor,
-    rows: usize,
-    width: usize,
-}
-
-impl Batch {
-    /// Pads rows on the right with token 0, which no real token ever looks at.
-    pub fn new(rows: &[Vec<u32>], device: &Device) -> Result<Self> {
-        let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let mut ids = Vec::with_capacity(rows.len() * width);
-        for row in rows {
-            ids.extend_from_slice(row);
-            ids.resize(ids.len() + width - row.len(), 0);
-        }
-        let n = ids.len();
-        Ok(Self { ids_n: Tensor::from_vec(ids, n, device)?, rows: rows.len(), width })
-    }
-
-    /// Positions per row, padding included.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-}
-
 /// Hidden states along the way, each `[n, h]`.
 pub struct Hidden {
     /// Token embeddings.
@@ -256,9 +231,11 @@ pub(super) struct Pass<'a> {
     config: &'a Config,
     /// Number format of products.
     dtype: DType,
+    /// `[t, d/2]`, or `[b, 1, t, d/2]` where rows have positions of their own.
     cos: Tensor,
     sin: Tensor,
-    mask_tt: Tensor,
+    /// `[t, t]` or `[b, 1, t, t]`: 0 where a token may look, -∞ elsewhere.
+    mask: Tensor,
     rows: usize,
     width: usize,
 }
@@ -266,9 +243,17 @@ pub(super) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(config: &'a Config, batch: &Batch, dtype: DType) -> Result<Self> {
         let device = batch.ids_n.device();
-        let (cos, sin) = rotary(config, batch.width, device)?;
-        let mask_tt = causal_mask(batch.width, device)?;
-        Ok(Self { config, dtype, cos, sin, mask_tt, rows: batch.rows, width: batch.width })
+        let (mut cos, mut sin) = rotary(config, batch.width, device)?;
+        let mask = match &batch.shared {
+            None => causal_mask(batch.width, device)?,
+            Some(Shared { positions_n, mask }) => {
+                let shape = (batch.rows, 1, batch.width, config.head_dim / 2);
+                cos = cos.index_select(positions_n, 0)?.reshape(shape)?;
+                sin = sin.index_select(positions_n, 0)?.reshape(shape)?;
+                mask.clone()
+            }
+        };
+        Ok(Self { config, dtype, cos, sin, mask, rows: batch.rows, width: batch.width })
     }
 
     /// Splits `[n, heads·d]` into `[b, heads, t, d]`.
@@ -301,7 +286,7 @@ impl<'a> Pass<'a> {
         // The queries of one key head stand below each other, so that keys need not be repeated.
         let q = (q.reshape((b, kv_heads, heads / kv_heads * t, head_dim))? / (head_dim as f64).sqrt())?;
         let scores = q.to_dtype(self.dtype)?.matmul(&k.to_dtype(self.dtype)?.t()?)?.to_dtype(DType::F32)?;
-        let scores = scores.reshape((b, heads, t, t))?.broadcast_add(&self.mask_tt)?;
+        let scores = scores.reshape((b, heads, t, t))?.broadcast_add(&self.mask)?;
         let weights = ops::softmax(&scores, D::Minus1)?.reshape((b, kv_heads, heads / kv_heads * t, t))?;
         let mixed = weights.to_dtype(self.dtype)?.matmul(&v)?.reshape((b, heads, t, head_dim))?;
         mixed.transpose(1, 2)?.contiguous()?.reshape((b * t, heads * head_dim))

@@ -59,11 +59,20 @@ pub(super) fn shard_names(index: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads every parameter of `config` as float32, in the order of [`Config::parameters`].
+/// In what form a decoder's own weights are kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything in float32: for weights that are trained.
+    Float32,
+    /// Matrices in bfloat16 where the file has them so, in half the memory: for weights that stay as they are.
+    AsStored,
+}
+
+/// Reads every parameter of `config`, in the order of [`Config::parameters`].
 ///
 /// # Errors
 /// A missing, truncated or malformed file; a missing tensor; a tensor of another shape.
-pub(super) fn load_weights(dir: &Path, config: &Config, device: &Device) -> Result<Vec<(String, Var)>> {
+pub(super) fn load_weights(dir: &Path, config: &Config, keep: Keep, device: &Device) -> Result<Vec<(String, Var)>> {
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     for path in weight_files(dir)? {
         tensors.extend(read_safetensors(&path)?);
@@ -79,7 +88,8 @@ pub(super) fn load_weights(dir: &Path, config: &Config, device: &Device) -> Resu
             dir.display(),
             tensor.dims()
         );
-        let tensor = tensor.to_dtype(DType::F32)?.to_device(device)?;
+        let stays = keep == Keep::AsStored && tensor.dtype() == DType::BF16 && shape.len() == 2;
+        let tensor = if stays { tensor } else { tensor.to_dtype(DType::F32)? }.to_device(device)?;
         vars.push((name, Var::from_tensor(&tensor)?));
     }
     Ok(vars)

@@ -151,6 +151,8 @@ pub struct Train {
     pub keep: usize,
     /// Longest prompt in tokens; the oldest context is dropped first.
     pub max_prompt_tokens: usize,
+    /// How matrices are multiplied: `auto`, `f32` or `bf16`.
+    pub precision: Precision,
 }
 
 impl Default for Train {
@@ -169,6 +171,32 @@ impl Default for Train {
             save_every: 200,
             keep: 2,
             max_prompt_tokens: 160,
+            precision: Precision::Auto,
+        }
+    }
+}
+
+/// How matrices are multiplied; sums and all else are float32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// bfloat16 on a card and where the processor multiplies it faster (AVX-512 BF16), float32 elsewhere.
+    #[default]
+    Auto,
+    /// float32.
+    F32,
+    /// Operands rounded to bfloat16.
+    Bf16,
+}
+
+impl Precision {
+    /// As a recipe says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
         }
     }
 }

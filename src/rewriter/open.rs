@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Error, Result, anyhow, bail};
 
 use super::{CopyRule, FrequentGain, PolicyRewriter, Rewriter};
-use crate::model::{Policy, device, hub, runs};
+use crate::model::{Keep, Policy, device, hub, runs};
 use crate::recipe::Recipe;
 use crate::store::{Split, Store};
 
@@ -44,7 +44,8 @@ impl Rewriter {
             None if name.contains('/') => hub::resolve(name, None)?,
             None => hub::resolve(name, None).map_err(|_| unknown(workspace, name))?,
         };
-        let policy = Policy::load(&folder, &device::open()?)?;
+        let policy = Policy::load_kept(&folder, Keep::AsStored, &device::open()?)?;
+        let policy = policy.frozen().with_precision(recipe.train.precision);
         Ok(Self::Policy(Box::new(PolicyRewriter::new(name, policy, recipe.train.max_prompt_tokens)?)))
     }
 }

@@ -20,7 +20,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Journal, Table, stop};
-use crate::model::{Config, LoraSettings, Policy, Tokenizer, device, hub, runs};
+use crate::model::{Config, Keep, LoraSettings, Policy, Tokenizer, device, hub, runs};
 use crate::recipe::{Lora, Recipe};
 use crate::store::{ExampleRow, Lock, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
@@ -138,6 +138,7 @@ fn prepare<'a>(
         Some((folder, step)) => (Policy::load(folder, &device)?, *step),
         None => (start(recipe, options, &examples, &device)?, 0),
     };
+    let policy = policy.with_precision(recipe.train.precision);
     let mut optimizer = AdamW::new(policy.vars(), optim_settings(recipe))?;
     if let Some((folder, _)) = &newest {
         optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
@@ -153,7 +154,9 @@ fn prepare<'a>(
 /// A model to start from: a checkpoint, or a fresh one with a tokenizer made from the training text.
 fn start(recipe: &Recipe, options: &Options, examples: &[ExampleRow], device: &Device) -> Result<Policy> {
     if let Some(init) = options.init {
-        return adapt(Policy::load(&hub::resolve(init, None)?, device)?, init, recipe);
+        // Below an adapter the weights stay as they are, and so may their form.
+        let keep = if recipe.lora.rank == 0 { Keep::Float32 } else { Keep::AsStored };
+        return adapt(Policy::load_kept(&hub::resolve(init, None)?, keep, device)?, init, recipe);
     }
     ensure!(
         recipe.lora.rank == 0,

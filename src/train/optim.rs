@@ -104,7 +104,8 @@ impl Gradients {
 /// The sum of squares of all tensors, left where they are: to ask a device for a number is to wait for it. Row by row
 /// first: on a card a sum to one number is the work of one of its many parts.
 fn sum_on_device(grads: &[Tensor]) -> candle_core::Result<Tensor> {
-    let sums = grads.iter().map(|grad| grad.sqr()?.sum(D::Minus1)?.sum_all()).collect::<candle_core::Result<Vec<_>>>()?;
+    let sums =
+        grads.iter().map(|grad| grad.sqr()?.sum(D::Minus1)?.sum_all()).collect::<candle_core::Result<Vec<_>>>()?;
     Tensor::stack(&sums, 0)?.sum_all()
 }
 

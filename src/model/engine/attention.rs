@@ -1,9 +1,10 @@
 //! Causal attention of groups: prompt rows see the prompt so far, completion rows the whole prompt and themselves.
 
 use super::math::{softmax, softmax_back};
-use super::matmul::{Mat, MatMut, matmul};
+
 use super::pack::{Asking, Span};
 use super::plan::Plan;
+use super::product::{How, Mat, MatMut, matmul};
 
 /// Prompt queries handled together; the keys after a block's end are never touched.
 const BLOCK: usize = 64;
@@ -94,9 +95,8 @@ pub(super) fn forward(
     plan: &Plan,
     spans: &[Span],
     asking: &[Asking],
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    (q, k, v): (&[f32], &[f32], &[f32]),
+    how: How,
 ) -> (Vec<f32>, Vec<f32>) {
     let w = Widths::of(plan);
     let pieces: Vec<Piece> = spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)).collect();
@@ -109,10 +109,10 @@ pub(super) fn forward(
             rest = after;
             let (m, n, width) = (piece.asks.len(), piece.prompt.len(), piece.width());
             let queries = w.q(q, &piece.asks, head);
-            matmul(MatMut::strided(p, m, n, width), queries, w.kv(k, &piece.prompt, head).t(), 1.0, false);
+            matmul(MatMut::strided(p, m, n, width), queries, w.kv(k, &piece.prompt, head).t(), 1.0, false, how);
             if !piece.own.is_empty() {
                 let own = MatMut::strided(&mut p[n..], m, piece.own.len(), width);
-                matmul(own, queries, w.kv(k, &piece.own, head).t(), 1.0, false);
+                matmul(own, queries, w.kv(k, &piece.own, head).t(), 1.0, false, how);
             }
             softmax(p, width, piece.sees, w.scale);
             matmul(
@@ -121,10 +121,11 @@ pub(super) fn forward(
                 w.kv(v, &piece.prompt, head),
                 1.0,
                 false,
+                how,
             );
             if !piece.own.is_empty() {
                 let own = Mat::strided(&p[n..], m, piece.own.len(), width);
-                matmul(w.q_mut(&mut out, &piece.asks, head), own, w.kv(v, &piece.own, head), 1.0, true);
+                matmul(w.q_mut(&mut out, &piece.asks, head), own, w.kv(v, &piece.own, head), 1.0, true, how);
             }
         }
     }
@@ -147,6 +148,7 @@ pub(super) fn backward(
     (q, k, v): (&[f32], &[f32], &[f32]),
     probs: &[f32],
     dout: &[f32],
+    how: How,
 ) -> Gradients {
     let w = Widths::of(plan);
     let mut g = Gradients { q: vec![0.0; q.len()], k: vec![0.0; k.len()], v: vec![0.0; v.len()] };
@@ -160,19 +162,19 @@ pub(super) fn backward(
             scores.clear();
             scores.resize(piece.size(), 0.0);
             let d = w.q(dout, &piece.asks, head);
-            matmul(MatMut::strided(&mut scores, m, n, width), d, w.kv(v, &piece.prompt, head).t(), 1.0, false);
+            matmul(MatMut::strided(&mut scores, m, n, width), d, w.kv(v, &piece.prompt, head).t(), 1.0, false, how);
             if !piece.own.is_empty() {
                 let own = MatMut::strided(&mut scores[n..], m, piece.own.len(), width);
-                matmul(own, d, w.kv(v, &piece.own, head).t(), 1.0, false);
+                matmul(own, d, w.kv(v, &piece.own, head).t(), 1.0, false, how);
             }
             softmax_back(p, &mut scores, width, w.scale);
             let parts = [(0, &piece.prompt), (n, &piece.own)];
             for (column, rows) in parts.into_iter().filter(|(_, rows)| !rows.is_empty()) {
                 let p = Mat::strided(&p[column..], m, rows.len(), width);
                 let ds = Mat::strided(&scores[column..], m, rows.len(), width);
-                matmul(w.kv_mut(&mut g.v, rows, head), p.t(), d, 1.0, true);
-                matmul(w.kv_mut(&mut g.k, rows, head), ds.t(), w.q(q, &piece.asks, head), 1.0, true);
-                matmul(w.q_mut(&mut g.q, &piece.asks, head), ds, w.kv(k, rows, head), 1.0, column > 0);
+                matmul(w.kv_mut(&mut g.v, rows, head), p.t(), d, 1.0, true, how);
+                matmul(w.kv_mut(&mut g.k, rows, head), ds.t(), w.q(q, &piece.asks, head), 1.0, true, how);
+                matmul(w.q_mut(&mut g.q, &piece.asks, head), ds, w.kv(k, rows, head), 1.0, column > 0, how);
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Decoding on slices: each prompt is computed once and shared by its rows; each thread takes some rows to their ends.
 //!
-//! Every row keeps the keys and values of its own tokens, so there is no padding, and rows leave at no cost.
+//! Every row keeps the keys and values of its own tokens, so there is no padding, and rows leave at no cost. Products
+//! and their sums are those of training, in the same order: where our own kernels run, a sampled token's log-probability
+//! is the one that the training forward pass gives it.
 
 use std::collections::HashMap;
 
@@ -10,19 +12,24 @@ use rayon::prelude::*;
 use super::super::Group;
 use super::super::decode::{Row, Steps, run};
 use super::super::sampling::Decoding;
+use super::cache::Cache;
 use super::layer::{Layer, Rows};
-use super::math::{Rope, attend};
+use super::math::{Rope, softmax};
 use super::pack::{Pack, cut};
+use super::params::Params;
+use super::plan::Plan;
+use super::product::{How, Mat, MatMut, matmul};
 use super::{Engine, spread};
 
+/// Rows that a thread takes at least; fewer stay together and have their products shared out.
+const ROWS_A_THREAD: usize = 4;
+
 /// Decodes rows to their ends.
-pub(in crate::model) fn decode(
-    engine: &Engine,
-    params: &[&[f32]],
-    rows: &mut [Row],
-    settings: &Decoding,
-) -> Result<()> {
+pub(in crate::model) fn decode(engine: &Engine, params: &Params, rows: &mut [Row], settings: &Decoding) -> Result<()> {
     let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.limit > 0).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
     let reach = rows.iter().map(|row| row.prompt.len() + row.limit).max().unwrap_or(0);
     let rope = Rope::new(reach, engine.config.head_dim, engine.config.rope_theta);
     let (mut unique, mut seen, mut of_row) = (Vec::new(), HashMap::new(), Vec::new());
@@ -33,25 +40,21 @@ pub(in crate::model) fn decode(
         }));
     }
     let packs = cut(&unique, engine.budget(&unique));
-    let prompts: Vec<Prompt> = spread(packs.len(), |i| prefill(engine, params, &rope, &unique[packs[i].clone()]))
-        .into_iter()
-        .flatten()
-        .collect();
-    let share = rows.len().div_ceil(rayon::current_num_threads()).max(1);
-    rows.par_chunks_mut(share).zip(of_row.par_chunks(share)).try_for_each(|(rows, of_row)| {
+    let prompts = spread(packs.len(), params, |i, params| prefill(engine, params, &rope, &unique[packs[i].clone()]));
+    let prompts: Vec<Prompt> = prompts.into_iter().flatten().collect();
+    let finish = |rows: &mut [&mut Row], of_row: &[usize], params: &Params| {
         let prompts: Vec<&Prompt> = of_row.iter().map(|at| &prompts[*at]).collect();
         let logits = prompts.iter().map(|p| p.logits.clone()).collect();
-        let own = || vec![Cache::default(); engine.plan.layers.len()];
+        let own = || engine.plan.layers.iter().map(|_| Cache::empty(&engine.plan, params.how)).collect();
         let tails = prompts.into_iter().map(|prompt| Tail { prompt, layers: own() }).collect();
         run(rows, logits, &mut SliceSteps { engine, params, rope: &rope, tails }, settings)
-    })
-}
-
-/// Keys and values of consecutive tokens, \[tokens, kv·d\] each.
-#[derive(Clone, Default)]
-struct Cache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    };
+    let share = rows.len().div_ceil(rayon::current_num_threads()).max(ROWS_A_THREAD);
+    if rows.len() <= share {
+        let params = Params { how: How { shared: true, ..params.how }, ..*params };
+        return rayon::scope(|_| finish(&mut rows, &of_row, &params));
+    }
+    rows.par_chunks_mut(share).zip(of_row.par_chunks(share)).try_for_each(|(rows, of_row)| finish(rows, of_row, params))
 }
 
 /// A computed prompt: its caches by layer and the logits that follow it.
@@ -67,27 +70,25 @@ struct Tail<'a> {
 }
 
 /// Computes some prompts together, in order.
-fn prefill(engine: &Engine, params: &[&[f32]], rope: &Rope, groups: &[Group]) -> Vec<Prompt> {
-    let pack = Pack::new(groups);
-    let width = engine.plan.kv_heads * engine.plan.head_dim;
-    let (hidden, saved) = engine.hidden(params, rope, &pack, true);
-    let logits = engine.logits(params, &hidden);
-    let of_span = pack.spans.iter().zip(logits.chunks_exact(engine.plan.vocab));
-    of_span
-        .map(|(span, logits)| {
+fn prefill(engine: &Engine, params: &Params, rope: &Rope, groups: &[Group]) -> Vec<Prompt> {
+    let (pack, plan) = (Pack::new(groups), &engine.plan);
+    let width = plan.kv_heads * plan.head_dim;
+    let mut caches: Vec<Vec<Cache>> = groups.iter().map(|_| Vec::with_capacity(plan.layers.len())).collect();
+    let hidden = engine.hidden(params, rope, &pack, |saved| {
+        for (caches, span) in caches.iter_mut().zip(&pack.spans) {
             let part = span.prompt.start * width..span.prompt.end * width;
-            let cache = |layer: &super::Saved| Cache {
-                keys: layer.projected.k[part.clone()].to_vec(),
-                values: layer.projected.v[part.clone()].to_vec(),
-            };
-            Prompt { layers: saved.iter().map(cache).collect(), logits: logits.to_vec() }
-        })
-        .collect()
+            let (keys, values) = (&saved.projected.k[part.clone()], &saved.projected.v[part]);
+            caches.push(Cache::of(plan, keys, values, params.how));
+        }
+    });
+    let logits = engine.logits(params, &hidden);
+    let prompts = caches.into_iter().zip(logits.chunks_exact(plan.vocab));
+    prompts.map(|(layers, logits)| Prompt { layers, logits: logits.to_vec() }).collect()
 }
 
 struct SliceSteps<'a> {
     engine: &'a Engine,
-    params: &'a [&'a [f32]],
+    params: &'a Params<'a>,
     rope: &'a Rope,
     tails: Vec<Tail<'a>>,
 }
@@ -96,28 +97,16 @@ impl Steps for SliceSteps<'_> {
     fn step(&mut self, ids: &[u32], positions: &[usize]) -> Result<Vec<Vec<f32>>> {
         let Self { engine, params, rope, tails } = self;
         let plan = &engine.plan;
-        let (d, wide, narrow) = (plan.head_dim, plan.heads * plan.head_dim, plan.kv_heads * plan.head_dim);
+        let narrow = plan.kv_heads * plan.head_dim;
         let pack = Pack::of_tokens(ids, positions);
         let rows = Rows { pack: &pack, last: false };
         let mut x = engine.embed(params, ids);
-        let mut scores = Vec::new();
         for (i, at) in plan.layers.iter().enumerate() {
             let layer = Layer { plan, at, params, rope };
             let new = layer.project(rows, &x);
-            let mut attended = vec![0.0; ids.len() * wide];
-            for (row, tail) in tails.iter_mut().enumerate() {
-                let own = &mut tail.layers[i];
-                own.keys.extend_from_slice(&new.k[row * narrow..(row + 1) * narrow]);
-                own.values.extend_from_slice(&new.v[row * narrow..(row + 1) * narrow]);
-                let prompt = &tail.prompt.layers[i];
-                for head in 0..plan.heads {
-                    let at = row * wide + head * d;
-                    let column = head / (plan.heads / plan.kv_heads) * d;
-                    let parts = [(prompt.keys.as_slice(), prompt.values.as_slice()), (&own.keys, &own.values)];
-                    attend(&mut attended[at..at + d], &new.q[at..at + d], parts, narrow, column, &mut scores);
-                }
-            }
-            x = layer.finish(&attended, &x);
+            let of_rows = new.k.chunks_exact(narrow).zip(new.v.chunks_exact(narrow));
+            tails.iter_mut().zip(of_rows).for_each(|(tail, (k, v))| tail.layers[i].push(k, v));
+            x = layer.finish(&attend(plan, &new.q, tails, i, params.how), &x);
         }
         Ok(engine.logits(params, &x).chunks_exact(plan.vocab).map(<[f32]>::to_vec).collect())
     }
@@ -130,4 +119,58 @@ impl Steps for SliceSteps<'_> {
         });
         Ok(())
     }
+}
+
+/// Attention of one new token a row, `q` \[rows, heads · d\] → \[rows, heads · d\]: rows of one prompt ask it together,
+/// then each its own tokens.
+fn attend(plan: &Plan, q: &[f32], tails: &[Tail], layer: usize, how: How) -> Vec<f32> {
+    let (d, wide, shared) = (plan.head_dim, plan.heads * plan.head_dim, plan.heads / plan.kv_heads);
+    let mut out = vec![0.0; q.len()];
+    let mut from = 0;
+    for run in tails.chunk_by(|a, b| std::ptr::eq(a.prompt, b.prompt)) {
+        let part = from * wide..(from + run.len()) * wide;
+        let (q, out) = (&q[part.clone()], &mut out[part]);
+        from += run.len();
+        for head in 0..plan.kv_heads {
+            let columns = head * shared * d..(head + 1) * shared * d;
+            // The query heads that share this key-value head, row by row: \[rows · shared, d\].
+            let asking: Vec<f32> = q.chunks_exact(wide).flat_map(|row| &row[columns.clone()]).copied().collect();
+            let sums = attend_together(&asking, d, shared, run, (layer, head), how);
+            let rows = out.chunks_exact_mut(wide).zip(sums.chunks_exact(shared * d));
+            rows.for_each(|(out, sums)| out[columns.clone()].copy_from_slice(sums));
+        }
+    }
+    out
+}
+
+/// Rows of one prompt, `shared` queries each, against one key-value head.
+fn attend_together(
+    q: &[f32],
+    d: usize,
+    shared: usize,
+    run: &[Tail],
+    (layer, head): (usize, usize),
+    how: How,
+) -> Vec<f32> {
+    let (prompt, asking) = (&run[0].prompt.layers[layer], q.len() / d);
+    let (n, scale) = (prompt.len(), 1.0 / (d as f32).sqrt());
+    let width = n + run.iter().map(|tail| tail.layers[layer].len()).max().unwrap_or(0);
+    let (mut scores, mut out) = (vec![0.0; asking * width], vec![0.0; q.len()]);
+    matmul(MatMut::strided(&mut scores, asking, n, width), Mat::new(q, asking, d), prompt.keys(head), 1.0, false, how);
+    for ((tail, q), scores) in run.iter().zip(q.chunks_exact(shared * d)).zip(scores.chunks_exact_mut(shared * width)) {
+        let own = &tail.layers[layer];
+        let to = MatMut::strided(&mut scores[n..], shared, own.len(), width);
+        matmul(to, Mat::new(q, shared, d), own.keys(head), 1.0, false, how);
+        scores.chunks_exact_mut(width).for_each(|row| softmax(row, width, n + own.len(), scale));
+    }
+    let weights = Mat::strided(&scores, asking, n, width);
+    matmul(MatMut::new(&mut out, asking, d), weights, prompt.values(head), 1.0, false, how);
+    for ((tail, scores), out) in
+        run.iter().zip(scores.chunks_exact(shared * width)).zip(out.chunks_exact_mut(shared * d))
+    {
+        let own = &tail.layers[layer];
+        let weights = Mat::strided(&scores[n..], shared, own.len(), width);
+        matmul(MatMut::new(out, shared, d), weights, own.values(head), 1.0, true, how);
+    }
+    out
 }

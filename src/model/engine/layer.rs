@@ -4,6 +4,7 @@ use super::attention;
 use super::linear::{Grads, linear, linear_back, wanted};
 use super::math::{Rope, rms_norm, rms_norm_back, swiglu, swiglu_back};
 use super::pack::{Asking, Pack};
+use super::params::Params;
 use super::plan::{LayerPlan, Plan};
 
 /// What attention needs of a layer's input, and what the backward pass needs of how it was made.
@@ -95,7 +96,7 @@ fn norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
 pub(super) struct Layer<'a> {
     pub plan: &'a Plan,
     pub at: &'a LayerPlan,
-    pub params: &'a [&'a [f32]],
+    pub params: &'a Params<'a>,
     pub rope: &'a Rope,
 }
 
@@ -103,15 +104,15 @@ impl Layer<'_> {
     /// Norm, projections, head norms, rotation.
     pub fn project(&self, rows: Rows, x: &[f32]) -> Projected {
         let Self { plan, at: l, params, rope } = *self;
-        let (normed, inv_input) = norm(x, params[l.input_norm], plan.eps);
+        let (normed, inv_input) = norm(x, params.floats(l.input_norm), plan.eps);
         let mut q = linear(params, &l.q, &rows.pick(&normed, plan.hidden));
         let mut k = linear(params, &l.k, &normed);
         let v = linear(params, &l.v, &normed);
         let (mut q_raw, mut k_raw, mut inv_q, mut inv_k) = Default::default();
         if let Some((q_norm, k_norm)) = l.qk_norm {
             let (q_normed, k_normed);
-            (q_normed, inv_q) = norm(&q, params[q_norm], plan.eps);
-            (k_normed, inv_k) = norm(&k, params[k_norm], plan.eps);
+            (q_normed, inv_q) = norm(&q, params.floats(q_norm), plan.eps);
+            (k_normed, inv_k) = norm(&k, params.floats(k_norm), plan.eps);
             q_raw = std::mem::replace(&mut q, q_normed);
             k_raw = std::mem::replace(&mut k, k_normed);
         }
@@ -129,7 +130,7 @@ impl Layer<'_> {
         let Self { plan, at: l, params, .. } = *self;
         let mut mid = linear(params, &l.o, attended);
         mid.iter_mut().zip(residual).for_each(|(m, x)| *m += x);
-        let (normed, inv_post) = norm(&mid, params[l.post_norm], plan.eps);
+        let (normed, inv_post) = norm(&mid, params.floats(l.post_norm), plan.eps);
         let (gate, up) = (linear(params, &l.gate, &normed), linear(params, &l.up, &normed));
         let mut act = vec![0.0; gate.len()];
         swiglu(&gate, &up, &mut act);
@@ -142,7 +143,8 @@ impl Layer<'_> {
     pub fn forward(&self, rows: Rows, x: Vec<f32>) -> (Vec<f32>, Saved) {
         let projected = self.project(rows, &x);
         let Projected { q, k, v, .. } = &projected;
-        let (attended, probs) = attention::forward(self.plan, &rows.pack.spans, rows.asking(), q, k, v);
+        let (attended, probs) =
+            attention::forward(self.plan, &rows.pack.spans, rows.asking(), (q, k, v), self.params.how);
         let (out, fed) = self.feed(&attended, &rows.pick(&x, self.plan.hidden));
         (out, Saved { x, projected, probs, attended, fed })
     }
@@ -154,7 +156,8 @@ impl Layer<'_> {
         let mut dattended = vec![0.0; s.attended.len()];
         linear_back(params, &l.o, &s.attended, &dmid, &mut dattended, grads);
         let p = s.projected;
-        let d = attention::backward(plan, &rows.pack.spans, rows.asking(), (&p.q, &p.k, &p.v), &s.probs, &dattended);
+        let saved = (p.q.as_slice(), p.k.as_slice(), p.v.as_slice());
+        let d = attention::backward(plan, &rows.pack.spans, rows.asking(), saved, &s.probs, &dattended, params.how);
         let mut dx = vec![0.0; s.x.len()];
         rows.put(&dmid, &mut dx, plan.hidden);
         self.project_back(rows, &s.x, &p, d, &mut dx, grads);
@@ -169,12 +172,12 @@ impl Layer<'_> {
         let mut dact = vec![0.0; act.len()];
         linear_back(params, &l.down, &act, &dout, &mut dact, grads);
         swiglu_back(&mut gate, &mut up, &dact);
-        let (normed, _) = norm(&mid, params[l.post_norm], plan.eps);
+        let (normed, _) = norm(&mid, params.floats(l.post_norm), plan.eps);
         let mut dnormed = vec![0.0; mid.len()];
         linear_back(params, &l.gate, &normed, &gate, &mut dnormed, grads);
         linear_back(params, &l.up, &normed, &up, &mut dnormed, grads);
         let mut dmid = dout;
-        rms_norm_back(&mid, params[l.post_norm], &inv_post, &dnormed, &mut dmid, wanted(grads, l.post_norm));
+        rms_norm_back(&mid, params.floats(l.post_norm), &inv_post, &dnormed, &mut dmid, wanted(grads, l.post_norm));
         dmid
     }
 
@@ -192,17 +195,17 @@ impl Layer<'_> {
         rope.rotate(&mut d.k, l.k.outputs, &rows.pack.positions, -1.0);
         if let Some((q_norm, k_norm)) = l.qk_norm {
             let (mut dq, mut dk) = (vec![0.0; d.q.len()], vec![0.0; d.k.len()]);
-            rms_norm_back(&p.q_raw, params[q_norm], &p.inv_q, &d.q, &mut dq, wanted(grads, q_norm));
-            rms_norm_back(&p.k_raw, params[k_norm], &p.inv_k, &d.k, &mut dk, wanted(grads, k_norm));
+            rms_norm_back(&p.q_raw, params.floats(q_norm), &p.inv_q, &d.q, &mut dq, wanted(grads, q_norm));
+            rms_norm_back(&p.k_raw, params.floats(k_norm), &p.inv_k, &d.k, &mut dk, wanted(grads, k_norm));
             (d.q, d.k) = (dq, dk);
         }
-        let (normed, _) = norm(x, params[l.input_norm], plan.eps);
+        let (normed, _) = norm(x, params.floats(l.input_norm), plan.eps);
         let mut dnormed = vec![0.0; normed.len()];
         linear_back(params, &l.k, &normed, &d.k, &mut dnormed, grads);
         linear_back(params, &l.v, &normed, &d.v, &mut dnormed, grads);
         let mut of_asking = vec![0.0; rows.count() * plan.hidden];
         linear_back(params, &l.q, &rows.pick(&normed, plan.hidden), &d.q, &mut of_asking, grads);
         rows.put(&of_asking, &mut dnormed, plan.hidden);
-        rms_norm_back(x, params[l.input_norm], &p.inv_input, &dnormed, dx, wanted(grads, l.input_norm));
+        rms_norm_back(x, params.floats(l.input_norm), &p.inv_input, &dnormed, dx, wanted(grads, l.input_norm));
     }
 }

@@ -37,13 +37,6 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 dispatch! {
-    /// [`dot`] for callers that are not themselves compiled for an instruction set.
-    pub(super) fn dot_product(a: &[f32], b: &[f32]) -> f32 {
-        dot(a, b)
-    }
-}
-
-dispatch! {
     /// RMS norm of each row of `width`: `y = x · inv · w`, `inv = 1/√(mean x² + eps)`, kept for the backward pass.
     pub(super) fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
         let width = w.len();
@@ -166,39 +159,6 @@ dispatch! {
             *x *= inv;
         }
         total.ln() + largest * scale
-    }
-}
-
-dispatch! {
-    /// One head of one new token: `out = Σ softmax(q·k)·v` over two stretches of keys and values, whose rows are
-    /// `stride` wide and hold the head's columns at `column`.
-    pub(super) fn attend(
-        out: &mut [f32],
-        q: &[f32],
-        parts: [(&[f32], &[f32]); 2],
-        stride: usize,
-        column: usize,
-        scores: &mut Vec<f32>,
-    ) {
-        let d = q.len();
-        scores.clear();
-        // Plain loops: a closure would not be compiled for the instruction set chosen here.
-        for (keys, _) in parts {
-            for k in keys.chunks_exact(stride) {
-                let score = dot(q, &k[column..column + d]);
-                scores.push(score);
-            }
-        }
-        let seen = scores.len();
-        softmax_row(scores, seen, 1.0 / (d as f32).sqrt());
-        let mut weights = scores.iter();
-        for (_, values) in parts {
-            for (v, &weight) in values.chunks_exact(stride).zip(&mut weights) {
-                for (o, v) in out.iter_mut().zip(&v[column..column + d]) {
-                    *o = weight.mul_add(*v, *o);
-                }
-            }
-        }
     }
 }
 

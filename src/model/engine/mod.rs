@@ -5,15 +5,16 @@
 //! that predict a token, no graph is built, and threads share nothing but the weights.
 
 mod attention;
+mod cache;
 mod decode;
 mod layer;
 mod linear;
 mod math;
-mod matmul;
 mod pack;
+mod params;
 mod plan;
+mod product;
 pub(super) mod simd;
-mod skinny;
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -24,11 +25,13 @@ use super::{Config, Group};
 use layer::{Layer, Rows, Saved};
 use linear::{Grads, wanted};
 use math::{Rope, log_sum_exp, rms_norm, rms_norm_back};
-use matmul::{Mat, MatMut, matmul};
 use pack::Pack;
 use plan::Plan;
+use product::{Mat, MatMut, matmul};
 
 pub(super) use decode::decode;
+pub(super) use params::{Packed, Params};
+pub(super) use product::{How, Values};
 
 /// Tokens computed together on one thread: enough rows for fast products, few enough to stay small.
 const PACK_TOKENS: usize = 1024;
@@ -63,13 +66,18 @@ impl Engine {
         Ok(Self { plan: Plan::new(config, lora)?, config: config.clone(), trainable })
     }
 
+    /// Packs the weights of the forward pass, for many products with the same ones; those in `done` are kept.
+    pub fn packed(&self, params: &Params, done: &Packed) -> Packed {
+        params::packed(&self.plan, params, done)
+    }
+
     /// Log-probabilities of every completion token, without gradients. The caller has checked the ids.
-    pub fn logprobs(&self, params: &[&[f32]], groups: &[Group], temperature: f32) -> Vec<f32> {
+    pub fn logprobs(&self, params: &Params, groups: &[Group], temperature: f32) -> Vec<f32> {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
-        let parts = spread(packs.len(), |i| {
+        let parts = spread(packs.len(), params, |i, params| {
             let pack = Pack::new(&groups[packs[i].clone()]);
-            let (hidden, _) = self.hidden(params, &rope, &pack, false);
+            let hidden = self.hidden(params, &rope, &pack, drop);
             self.head(params, &pack, &hidden, temperature).0
         });
         parts.concat()
@@ -82,11 +90,11 @@ impl Engine {
     ///
     /// # Panics
     /// When a slope does not give one number a token: a mistake of the objective.
-    pub fn backward(&self, params: &[&[f32]], groups: &[Group], temperature: f32, slope: &Slope) -> Pass {
+    pub fn backward(&self, params: &Params, groups: &[Group], temperature: f32, slope: &Slope) -> Pass {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
         let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
-        let shares = spread(workers, |worker| {
+        let shares = spread(workers, params, |worker, params| {
             let mut grads = self.no_grads(params);
             let mine = packs.iter().enumerate().skip(worker).step_by(workers);
             let logprobs: Vec<OfPack> = mine
@@ -113,15 +121,15 @@ impl Engine {
     }
 
     /// Zeros for what is trainable; nothing, at no cost in memory, for what is frozen.
-    fn no_grads(&self, params: &[&[f32]]) -> Grads {
-        let wanted = |(at, p): (usize, &&[f32])| if at < self.trainable { Vec::new() } else { vec![0.0; p.len()] };
-        params.iter().enumerate().map(wanted).collect()
+    fn no_grads(&self, params: &Params) -> Grads {
+        let wanted = |(at, p): (usize, &Values)| if at < self.trainable { Vec::new() } else { vec![0.0; p.len()] };
+        params.values.iter().enumerate().map(wanted).collect()
     }
 
     #[allow(clippy::too_many_arguments)]
     fn one_pack(
         &self,
-        params: &[&[f32]],
+        params: &Params,
         rope: &Rope,
         groups: &[Group],
         first: usize,
@@ -130,7 +138,8 @@ impl Engine {
         grads: &mut Grads,
     ) -> Vec<f32> {
         let pack = Pack::new(groups);
-        let (hidden, saved) = self.hidden(params, rope, &pack, true);
+        let mut saved = Vec::with_capacity(self.plan.layers.len());
+        let hidden = self.hidden(params, rope, &pack, |of_layer| saved.push(of_layer));
         let (logprobs, probs, normed, inv) = self.head(params, &pack, &hidden, temperature);
         let mut slopes = Vec::with_capacity(logprobs.len());
         for (i, group) in groups.iter().enumerate() {
@@ -143,45 +152,47 @@ impl Engine {
         logprobs
     }
 
-    fn embed(&self, params: &[&[f32]], tokens: &[u32]) -> Vec<f32> {
-        let (d, embed) = (self.plan.hidden, params[self.plan.embed]);
-        tokens.iter().flat_map(|&t| &embed[t as usize * d..(t as usize + 1) * d]).copied().collect()
+    fn embed(&self, params: &Params, tokens: &[u32]) -> Vec<f32> {
+        let d = self.plan.hidden;
+        let rows = tokens.iter().map(|&t| t as usize * d..(t as usize + 1) * d);
+        match params.values[self.plan.embed] {
+            Values::F32(embed) => rows.flat_map(|row| &embed[row]).copied().collect(),
+            Values::Bf16(embed) => rows.flat_map(|row| &embed[row]).map(|x| x.to_f32()).collect(),
+            Values::Packed(_) => unreachable!("packed weights stand beside the stored ones"),
+        }
     }
 
     /// Final norm and output head: \[rows, hidden\] → \[rows, V\].
-    fn logits(&self, params: &[&[f32]], hidden: &[f32]) -> Vec<f32> {
+    fn logits(&self, params: &Params, hidden: &[f32]) -> Vec<f32> {
         self.normed_logits(params, hidden).0
     }
 
-    fn normed_logits(&self, params: &[&[f32]], hidden: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    fn normed_logits(&self, params: &Params, hidden: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         let (d, v) = (self.plan.hidden, self.plan.vocab);
         let rows = hidden.len() / d;
         let (mut normed, mut inv) = (vec![0.0; hidden.len()], vec![0.0; rows]);
-        rms_norm(hidden, params[self.plan.final_norm], self.plan.eps, &mut normed, &mut inv);
+        rms_norm(hidden, params.floats(self.plan.final_norm), self.plan.eps, &mut normed, &mut inv);
         let mut logits = vec![0.0; rows * v];
-        let head = Mat::new(params[self.plan.head], v, d).t();
-        matmul(MatMut::new(&mut logits, rows, v), Mat::new(&normed, rows, d), head, 1.0, false);
+        let head = params.transposed(self.plan.head, v, d);
+        matmul(MatMut::new(&mut logits, rows, v), Mat::new(&normed, rows, d), head, 1.0, false, params.how);
         (logits, normed, inv)
     }
 
-    /// Residual stream of the rows that predict a token, before the final norm.
-    fn hidden(&self, params: &[&[f32]], rope: &Rope, pack: &Pack, keep: bool) -> (Vec<f32>, Vec<Saved>) {
+    /// Residual stream of the rows that predict a token, before the final norm; `keep` gets what each layer leaves.
+    fn hidden(&self, params: &Params, rope: &Rope, pack: &Pack, mut keep: impl FnMut(Saved)) -> Vec<f32> {
         let mut x = self.embed(params, &pack.tokens);
-        let mut saved = Vec::new();
         for (i, l) in self.plan.layers.iter().enumerate() {
             let rows = Rows { pack, last: i + 1 == self.plan.layers.len() };
-            let (out, of_layer) = Layer { plan: &self.plan, at: l, params, rope }.forward(rows, x);
-            if keep {
-                saved.push(of_layer);
-            }
+            let (out, saved) = Layer { plan: &self.plan, at: l, params, rope }.forward(rows, x);
+            keep(saved);
             x = out;
         }
-        (x, saved)
+        x
     }
 
     fn hidden_back(
         &self,
-        params: &[&[f32]],
+        params: &Params,
         rope: &Rope,
         pack: &Pack,
         saved: Vec<Saved>,
@@ -206,7 +217,7 @@ impl Engine {
     /// Log-probabilities of the targets, the next-token distributions, and the normed rows with their norms.
     fn head(
         &self,
-        params: &[&[f32]],
+        params: &Params,
         pack: &Pack,
         hidden: &[f32],
         temperature: f32,
@@ -225,7 +236,7 @@ impl Engine {
     #[allow(clippy::too_many_arguments)]
     fn head_back(
         &self,
-        params: &[&[f32]],
+        params: &Params,
         pack: &Pack,
         mut probs: Vec<f32>,
         (hidden, normed, inv): (&[f32], &[f32], &[f32]),
@@ -245,14 +256,15 @@ impl Engine {
         }
         let dlogits = Mat::new(&probs, rows, v);
         let mut dnormed = vec![0.0; rows * d];
-        matmul(MatMut::new(&mut dnormed, rows, d), dlogits, Mat::new(params[self.plan.head], v, d), 1.0, false);
+        let head = params.weight(self.plan.head, v, d);
+        matmul(MatMut::new(&mut dnormed, rows, d), dlogits, head, 1.0, false, params.how);
         if !grads[self.plan.head].is_empty() {
             let into = MatMut::new(&mut grads[self.plan.head], v, d);
-            matmul(into, dlogits.t(), Mat::new(normed, rows, d), 1.0, true);
+            matmul(into, dlogits.t(), Mat::new(normed, rows, d), 1.0, true, params.how);
         }
         let mut dhidden = vec![0.0; rows * d];
         let dw = wanted(grads, self.plan.final_norm);
-        rms_norm_back(hidden, params[self.plan.final_norm], inv, &dnormed, &mut dhidden, dw);
+        rms_norm_back(hidden, params.floats(self.plan.final_norm), inv, &dnormed, &mut dhidden, dw);
         dhidden
     }
 
@@ -270,11 +282,15 @@ impl Engine {
     }
 }
 
-/// Runs tasks on the pool; a single one stays where it is called, and spreads its products instead.
-fn spread<T: Send>(tasks: usize, task: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// Runs tasks on the pool; a single one has its products shared out instead.
+fn spread<T: Send>(tasks: usize, params: &Params, task: impl Fn(usize, &Params) -> T + Sync) -> Vec<T> {
     match tasks {
-        1 => vec![task(0)],
-        _ => (0..tasks).into_par_iter().map(&task).collect(),
+        1 => {
+            let params = Params { how: How { shared: true, ..params.how }, ..*params };
+            // Inside the pool, so that its threads wait for products and not for work from outside.
+            vec![rayon::scope(|_| task(0, &params))]
+        }
+        _ => (0..tasks).into_par_iter().map(|i| task(i, params)).collect(),
     }
 }
 

@@ -17,12 +17,13 @@ macro_rules! dispatch {
                 fn wide($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 #[target_feature(enable = "avx2,fma")]
                 fn narrow($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
-                match $crate::model::engine::simd::level() {
+                use $crate::model::engine::simd::{Level, level};
+                match level() {
                     // SAFETY: `level` has seen that this processor has the features the function is compiled for.
-                    $crate::model::engine::simd::Level::Avx512 => return unsafe { wide($($arg),*) },
+                    Level::Avx512Bf16 | Level::Avx512 => return unsafe { wide($($arg),*) },
                     // SAFETY: as above.
-                    $crate::model::engine::simd::Level::Avx2 => return unsafe { narrow($($arg),*) },
-                    $crate::model::engine::simd::Level::Plain => {}
+                    Level::Avx2 => return unsafe { narrow($($arg),*) },
+                    Level::Plain => {}
                 }
             }
             body($($arg),*)
@@ -31,41 +32,52 @@ macro_rules! dispatch {
 }
 pub(super) use dispatch;
 
-/// What this processor can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What this processor can do, each level with all that stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// 16 floats at a time.
-    Avx512,
-    /// 8 floats at a time.
-    Avx2,
     /// The compiler's baseline.
     Plain,
+    /// 8 floats at a time.
+    Avx2,
+    /// 16 floats at a time.
+    Avx512,
+    /// Dot products of bfloat16 pairs.
+    Avx512Bf16,
 }
 
-/// The level in use; `CORE_SIMD=avx2|plain` lowers it, for tests and comparisons.
+impl Level {
+    const ALL: [(Self, &str); 4] =
+        [(Self::Plain, "plain"), (Self::Avx2, "avx2"), (Self::Avx512, "avx512"), (Self::Avx512Bf16, "avx512bf16")];
+
+    /// Its name, as `CORE_SIMD` takes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(level, _)| *level == self).map_or("plain", |(_, name)| name)
+    }
+}
+
+/// The level in use; `CORE_SIMD=avx512|avx2|plain` lowers it, for tests and comparisons.
 #[must_use]
 pub fn level() -> Level {
     static LEVEL: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
     *LEVEL.get_or_init(|| {
         let wish = std::env::var("CORE_SIMD").unwrap_or_default();
-        match (detected(), wish.as_str()) {
-            (_, "plain") => Level::Plain,
-            (Level::Avx512, "avx2") => Level::Avx2,
-            (best, _) => best,
-        }
+        let wish = Level::ALL.into_iter().find(|(_, name)| *name == wish).map_or(Level::Avx512Bf16, |(level, _)| level);
+        detected().min(wish)
     })
 }
 
 #[cfg(target_arch = "x86_64")]
 fn detected() -> Level {
-    let has_wide = is_x86_feature_detected!("avx512f")
+    let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let wide = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
-    let has_narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-    match (has_wide && has_narrow, has_narrow) {
-        (true, _) => Level::Avx512,
-        (_, true) => Level::Avx2,
+    match (narrow, wide, is_x86_feature_detected!("avx512bf16")) {
+        (true, true, true) => Level::Avx512Bf16,
+        (true, true, false) => Level::Avx512,
+        (true, false, _) => Level::Avx2,
         _ => Level::Plain,
     }
 }

@@ -1,0 +1,68 @@
+//! A decoder's parameters as the engine sees them: slices in one order, and the weights that were packed for decoding.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::plan::{Linear, Plan};
+use super::product::{How, Mat, Panels, Values, pack};
+
+/// Weights packed as right sides of `x·Wᵀ`, by their place in the list of parameters.
+pub(in crate::model) type Packed = Vec<Option<Arc<Panels>>>;
+
+/// All parameters in their order, and how to multiply with them.
+#[derive(Clone, Copy)]
+pub(in crate::model) struct Params<'a> {
+    pub values: &'a [Values<'a>],
+    /// As long as `values`, or empty.
+    pub packed: &'a [Option<Arc<Panels>>],
+    pub how: How,
+}
+
+impl<'a> Params<'a> {
+    /// A parameter that is never kept in bfloat16: norms, biases, adapters and all that is trained.
+    ///
+    /// # Panics
+    /// When it is: a mistake of who laid the parameters out.
+    pub fn floats(&self, at: usize) -> &'a [f32] {
+        match self.values[at] {
+            Values::F32(x) => x,
+            _ => panic!("parameter {at} is not float32"),
+        }
+    }
+
+    /// A weight \[outputs, inputs\] as it is stored.
+    pub(super) fn weight(&self, at: usize, outputs: usize, inputs: usize) -> Mat<'a> {
+        Mat::weight(self.values[at], outputs, inputs)
+    }
+
+    /// A weight's transpose, \[inputs, outputs\], packed where it was.
+    pub(super) fn transposed(&self, at: usize, outputs: usize, inputs: usize) -> Mat<'a> {
+        match self.packed.get(at).and_then(Option::as_ref) {
+            Some(panels) => Mat::packed(panels),
+            None => self.weight(at, outputs, inputs).t(),
+        }
+    }
+}
+
+/// Packs the weights that a forward pass multiplies with, except those that `done` holds already.
+pub(in crate::model) fn packed(plan: &Plan, params: &Params, done: &[Option<Arc<Panels>>]) -> Packed {
+    let mut weights: Vec<(usize, usize, usize)> = vec![(plan.head, plan.vocab, plan.hidden)];
+    for l in &plan.layers {
+        for Linear { w, outputs, inputs, lora, .. } in [l.q, l.k, l.v, l.o, l.gate, l.up, l.down] {
+            weights.push((w, outputs, inputs));
+            if let Some(lora) = lora {
+                weights.extend([(lora.a, lora.rank, inputs), (lora.b, outputs, lora.rank)]);
+            }
+        }
+    }
+    let mut all = done.to_vec();
+    all.resize(params.values.len(), None);
+    weights.retain(|(at, _, _)| all[*at].is_none());
+    let made: Vec<_> = weights
+        .into_par_iter()
+        .map(|(at, outputs, inputs)| (at, pack(params.weight(at, outputs, inputs).t(), params.how).map(Arc::new)))
+        .collect();
+    made.into_iter().for_each(|(at, panels)| all[at] = panels);
+    all
+}
