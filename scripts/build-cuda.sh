@@ -21,6 +21,8 @@ WHEELS=(
   nvidia-cuda-runtime==13.0.96 nvidia-cuda-nvrtc==13.0.88 nvidia-cublas==13.0.2.14 nvidia-curand==10.4.0.35
 )
 DIR=${CORE_CUDA_DIR:-$PWD/target/cuda}
+# Nothing is installed into the system's Python, so pip need not warn of that.
+export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 TOOLKIT=$DIR/toolkit
 
 say() { printf '%s\n' "build-cuda: $*" >&2; }
