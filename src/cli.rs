@@ -151,6 +151,9 @@ pub enum Command {
         /// How matrices are multiplied [default: bf16 where this processor is faster with it, else f32].
         #[arg(long, global = true, value_enum)]
         precision: Option<Precision>,
+        /// Compute activations again in the backward pass instead of keeping them.
+        #[arg(long, global = true)]
+        recompute: bool,
         /// Timed steps [default: as many as about 10 s hold].
         #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         steps: Option<u32>,
@@ -166,7 +169,7 @@ pub enum Command {
 }
 
 /// Work that can be timed. Prompts have 200 tokens, completions 8; half the batch or less for the small shape.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Bench {
     /// A supervised update on 16 sequences (small: 2).
     Sft,
@@ -182,6 +185,14 @@ pub enum Bench {
     Sample,
     /// One greedy completion.
     Rewrite,
+    /// Lay a run's lines of JSON, ours and the peers', side by side (scripts/benchmarks.sh makes one).
+    Compare {
+        /// File with a case a line.
+        run: PathBuf,
+        /// Write the page in Markdown here as well.
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
+    },
 }
 
 /// Shapes of the decoder.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use core_rewriter::cli::{self, Cli, Command, Format, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
@@ -96,9 +96,8 @@ fn run(cli: Cli) -> Result<()> {
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
-        Command::Bench { work, shape, precision, steps } => {
-            let case = timed(work, shape, precision);
-            show(&bench::run(case, steps.map(|n| n as usize))?, bench::Report::table, json)
+        Command::Bench { work, shape, precision, recompute, steps } => {
+            bench(work, shape, (precision, recompute), steps, json)
         }
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
@@ -107,8 +106,14 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// The case that a subcommand of `bench` and its flags name.
-fn timed(work: cli::Bench, shape: cli::Shape, precision: Option<cli::Precision>) -> bench::Case {
+/// Times a case, or lays a run of many side by side.
+fn bench(
+    work: cli::Bench,
+    shape: cli::Shape,
+    (precision, recompute): (Option<cli::Precision>, bool),
+    steps: Option<u32>,
+    json: bool,
+) -> Result<()> {
     let work = match work {
         cli::Bench::Sft => bench::Work::Sft,
         cli::Bench::Grpo => bench::Work::Grpo,
@@ -116,6 +121,13 @@ fn timed(work: cli::Bench, shape: cli::Shape, precision: Option<cli::Precision>)
         cli::Bench::Mpo { layout: cli::Layout::Shared } => bench::Work::Mpo(bench::Layout::Shared),
         cli::Bench::Sample => bench::Work::Sample,
         cli::Bench::Rewrite => bench::Work::Rewrite,
+        cli::Bench::Compare { run, page } => {
+            let comparison = bench::compare(&run)?;
+            if let Some(page) = page {
+                std::fs::write(&page, comparison.page()).with_context(|| format!("cannot write {}", page.display()))?;
+            }
+            return show(&comparison, bench::Comparison::table, json);
+        }
     };
     let shape = match shape {
         cli::Shape::Tiny => bench::Shape::Tiny,
@@ -127,7 +139,8 @@ fn timed(work: cli::Bench, shape: cli::Shape, precision: Option<cli::Precision>)
         Some(cli::Precision::F32) => Precision::F32,
         Some(cli::Precision::Bf16) => Precision::Bf16,
     };
-    bench::Case { work, shape, precision }
+    let case = bench::Case { work, shape, precision, recompute };
+    show(&bench::run(case, steps.map(|n| n as usize))?, bench::Report::table, json)
 }
 
 /// A file's or folder's own name, without its ending.

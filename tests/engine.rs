@@ -1,7 +1,7 @@
 //! The CPU engine against the plain candle model: same log-probabilities, same gradients, whatever the groups.
 
 use candle_core::Device;
-use core_rewriter::model::{Config, Decoding, Group, Policy, Tokenizer};
+use core_rewriter::model::{Config, Decoding, Group, LoraSettings, Policy, Tokenizer};
 use core_rewriter::recipe::{ModelShape, Precision, stream};
 use rand::Rng;
 
@@ -142,6 +142,42 @@ fn sampling_and_training_agree() {
         let together = policy.generate(&repeated, &Decoding::sampled(40, 0.0, vec![7]), 3).unwrap();
         assert_eq!(alone[0].ids, together[7].ids, "{precision:?}: company changes a completion");
         assert_eq!(policy.frozen().generate(&repeated, &Decoding::sampled(40, 1.0, vec![7]), 3).unwrap(), sampled);
+    }
+}
+
+#[test]
+fn computing_activations_again_changes_no_bit() {
+    let batch = groups(&[(130, &[0, 7, 0, 2]), (3, &[20, 1])]);
+    let of = |policy: Policy, again: bool| {
+        let pass = policy.recomputing(again).gradient(&batch, 1.0, &slope).unwrap();
+        let grads = pass.grads.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        (pass.logprobs, grads.collect::<Vec<_>>())
+    };
+    assert!(of(policy(&shape(4, 2)), false) == of(policy(&shape(4, 2)), true));
+    let adapted = || policy(&shape(4, 2)).with_lora(adapter(&["all-linear"]), 3).unwrap();
+    assert!(of(adapted(), false) == of(adapted(), true));
+    let memory = |again| policy(&shape(4, 2)).recomputing(again).training_memory(&batch).unwrap();
+    assert!(memory(true).activations < memory(false).activations);
+    assert_eq!(memory(true).weights, memory(false).weights);
+}
+
+fn adapter(targets: &[&str]) -> LoraSettings {
+    LoraSettings { rank: 3, alpha: 6.0, rslora: false, targets: targets.iter().map(|&t| t.to_owned()).collect() }
+}
+
+/// No gradient is carried below the lowest adapter; those above it must not change by that.
+#[test]
+fn adapters_on_some_layers_get_the_reference_gradients() {
+    for targets in
+        [&["layers.2.mlp.up_proj"][..], &["layers.1.self_attn.k_proj", "layers.2.self_attn.o_proj"], &["q_proj"]]
+    {
+        let policy = policy(&shape(4, 2)).with_lora(adapter(targets), 3).unwrap();
+        // B starts at zero, and A would have no gradient.
+        for (_, b) in policy.vars().iter().skip(1).step_by(2) {
+            let values = (0..b.elem_count()).map(|i| (i as f32).sin() * 0.1).collect::<Vec<_>>();
+            b.set(&candle_core::Tensor::from_vec(values, b.dims(), &Device::Cpu).unwrap()).unwrap();
+        }
+        same(&policy, &groups(&[(70, &[3, 5, 1]), (9, &[4])]), 1.0);
     }
 }
 

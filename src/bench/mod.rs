@@ -2,6 +2,7 @@
 //!
 //! Random weights and random ids, but the code paths of training: sampling, reference pass, gradient and update.
 
+mod compare;
 mod machine;
 mod work;
 
@@ -9,6 +10,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
+
+pub use compare::{Comparison, Pair, compare};
 
 use crate::journal::{Cell, Table, stop};
 use crate::model::{device, simd_level};
@@ -28,6 +31,8 @@ pub struct Case {
     pub shape: Shape,
     /// How matrices are multiplied.
     pub precision: Precision,
+    /// Compute activations again in the backward pass.
+    pub recompute: bool,
 }
 
 /// The work of one step. Prompts have 200 tokens, completions 8. Numbers are those of [`Shape::Tiny`].
@@ -187,7 +192,7 @@ mod tests {
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn what_needs_a_card_says_so() {
-        let case = Case { work: Work::Rewrite, shape: Shape::Qwen3_4b, precision: Precision::Auto };
+        let case = Case { work: Work::Rewrite, shape: Shape::Qwen3_4b, precision: Precision::Auto, recompute: false };
         assert!(run(case, Some(1)).unwrap_err().to_string().contains("scripts/build-cuda.sh"));
     }
 
@@ -201,12 +206,13 @@ mod tests {
             (Work::Sample, "sample-tiny", 32 * 8),
             (Work::Rewrite, "rewrite-tiny", 8),
         ];
-        for (work, case, tokens) in all {
-            let report = run(Case { work, shape: Shape::Tiny, precision: Precision::F32 }, Some(2)).unwrap();
-            assert_eq!((report.case.as_str(), report.n), (case, 2));
+        for (work, name, tokens) in all {
+            let case = Case { work, shape: Shape::Tiny, precision: Precision::F32, recompute: false };
+            let report = run(case, Some(2)).unwrap();
+            assert_eq!((report.case.as_str(), report.n), (name, 2));
             assert!(0.0 < report.min_s && report.min_s <= report.median_s && report.median_s <= report.p99_s);
-            assert!((report.tokens_per_s * report.median_s - f64::from(tokens)).abs() < 1e-6, "{case}");
-            assert_eq!(report.parameters, 4_197_120, "{case}");
+            assert!((report.tokens_per_s * report.median_s - f64::from(tokens)).abs() < 1e-6, "{name}");
+            assert_eq!(report.parameters, 4_197_120, "{name}");
             assert_eq!(report.table().rows.len(), 1);
         }
     }

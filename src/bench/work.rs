@@ -96,7 +96,9 @@ fn policy(case: Case) -> Result<Policy> {
     // Nothing is spelled out: bytes alone will do.
     let tokenizer = Tokenizer::train(std::iter::empty::<&str>(), 256 + SPECIAL_TOKENS.len(), &SPECIAL_TOKENS)?;
     let config = Config::scratch(&shape, shape.vocab);
-    let policy = Policy::from_scratch_in(config, tokenizer, SEED, dtype, &device)?.with_precision(case.precision);
+    let policy = Policy::from_scratch_in(config, tokenizer, SEED, dtype, &device)?
+        .with_precision(case.precision)
+        .recomputing(case.recompute);
     let trains = !matches!(case.work, Work::Sample | Work::Rewrite);
     if case.shape == Shape::Tiny || !trains {
         return Ok(policy);

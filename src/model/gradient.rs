@@ -70,7 +70,7 @@ impl Policy {
     }
 
     pub(super) fn engine(&self) -> Result<Engine> {
-        Engine::new(&self.config, self.lora.as_ref())
+        Ok(Engine::new(&self.config, self.lora.as_ref())?.recomputing(self.recompute))
     }
 
     /// Hands all parameters to `work` as slices: the decoder's own, then the adapter's.

@@ -21,6 +21,7 @@ mod peft;
 mod prompting;
 pub mod runs;
 mod sampling;
+mod scratch;
 mod tokenizer;
 mod transformer;
 mod weights;
@@ -30,11 +31,10 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 pub use config::{Config, Family};
 pub use decode::Completion;
+pub use engine::Memory;
 pub use engine::simd::{Level, level as simd_level};
 pub use gradient::{Pass, Slope};
 pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
@@ -85,6 +85,8 @@ pub struct Policy {
     dtype: DType,
     /// Products of the CPU engine take operands rounded to bfloat16.
     half: bool,
+    /// Activations are computed again in the backward pass instead of being kept.
+    recompute: bool,
     /// Nothing of it is trained.
     frozen: bool,
     /// The decoder's own weights packed for decoding, once they have been needed and where they cannot change.
@@ -127,53 +129,35 @@ impl Policy {
         policy.with_context(|| format!("cannot use {}", dir.display()))
     }
 
-    /// Makes a decoder with random weights.
-    ///
-    /// Embeddings are drawn with deviation `1/√hidden`, so that tied logits start near unit size; projections with
-    /// 0.02 (GPT-2), those that write into the residual stream divided by `√(2·layers)`. Norms start at 1, biases at 0.
-    ///
-    /// # Errors
-    /// A shape that does not fit together, or a tokenizer larger than the vocabulary.
-    pub fn from_scratch(config: Config, tokenizer: Tokenizer, seed: u64, device: &Device) -> Result<Self> {
-        Self::from_scratch_in(config, tokenizer, seed, DType::F32, device)
-    }
-
-    /// [`Policy::from_scratch`] with its matrices rounded to `dtype` as they are drawn.
-    ///
-    /// # Errors
-    /// Those of [`Policy::from_scratch`].
-    pub fn from_scratch_in(
-        config: Config,
-        tokenizer: Tokenizer,
-        seed: u64,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        config.check()?;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut vars = Vec::new();
-        for (name, shape) in config.parameters() {
-            let (n, matrix) = (shape.iter().product(), shape.len() == 2);
-            let values = match initial_deviation(&config, &name) {
-                Some(deviation) => (0..n).map(|_| (normal(&mut rng) * deviation) as f32).collect(),
-                None => vec![if name.ends_with(".bias") { 0.0f32 } else { 1.0 }; n],
-            };
-            let tensor = Tensor::from_vec(values, shape, device)?;
-            vars.push((name, Var::from_tensor(&if matrix { tensor.to_dtype(dtype)? } else { tensor })?));
-        }
-        Self::assemble(config, tokenizer, vars, None, None, device)
-    }
-
     /// Chooses how its products are computed: when nothing is chosen in float32 on a CPU, in bfloat16 on a card. All
     /// else is float32 always.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         if self.device.is_cpu() {
-            self.half = half_pays(precision);
+            self.half = precision_here(precision) == Precision::Bf16;
             self.packed = OnceLock::new();
             return self;
         }
         self.compute_in(if precision == Precision::F32 { DType::F32 } else { DType::BF16 })
+    }
+
+    /// Computes each layer's activations again in the backward pass instead of keeping them: the same numbers in less
+    /// memory, for about a third more time. On a card it is always so.
+    #[must_use]
+    pub fn recomputing(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
+        self
+    }
+
+    /// What a training step on `groups` will keep in memory on a CPU.
+    ///
+    /// # Errors
+    /// Only those of a shape that does not fit together, which a loaded policy has not.
+    pub fn training_memory(&self, groups: &[Group]) -> Result<Memory> {
+        let all = self.base.iter().chain(self.lora.iter().flat_map(|lora| &lora.vars));
+        let weights = all.map(|(_, var)| var.elem_count() * var.dtype().size_in_bytes()).sum();
+        let trained = self.vars().iter().map(|(_, var)| var.elem_count()).sum();
+        Ok(self.engine()?.memory(groups, weights, trained))
     }
 
     /// Gives up training it: [`Policy::vars`] is empty from here on, and weights are packed for decoding only once.
@@ -217,8 +201,22 @@ impl Policy {
         };
         let dtype = device::products(device);
         let (device, packed) = (device.clone(), OnceLock::new());
-        let (half, frozen) = (false, false);
-        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device, dtype, half, frozen, packed })
+        let (half, recompute, frozen) = (false, false, false);
+        Ok(Self {
+            config,
+            tokenizer,
+            base,
+            lora,
+            source,
+            tracked,
+            plain,
+            device,
+            dtype,
+            half,
+            recompute,
+            frozen,
+            packed,
+        })
     }
 
     /// Sets the number format of products on candle's path, as [`Policy::with_precision`] does on a card; anywhere else
@@ -356,31 +354,14 @@ impl Policy {
     }
 }
 
-/// Whether products take bfloat16: what was asked for, or what this processor is faster with.
-fn half_pays(precision: Precision) -> bool {
-    match precision {
-        Precision::F32 => false,
-        Precision::Bf16 => true,
-        Precision::Auto => simd_level() == Level::Avx512Bf16,
+/// What was asked for, or what this processor is faster with; never [`Precision::Auto`].
+#[must_use]
+pub fn precision_here(asked: Precision) -> Precision {
+    match asked {
+        Precision::Auto if simd_level() == Level::Avx512Bf16 => Precision::Bf16,
+        Precision::Auto => Precision::F32,
+        chosen => chosen,
     }
-}
-
-/// Deviation of a parameter's first values; `None` for norms and biases, which start at constants.
-fn initial_deviation(config: &Config, name: &str) -> Option<f64> {
-    if name.contains("norm") || name.ends_with(".bias") {
-        return None;
-    }
-    Some(match name {
-        "model.embed_tokens.weight" | "lm_head.weight" => 1.0 / (config.hidden as f64).sqrt(),
-        _ if name.contains("o_proj") || name.contains("down_proj") => 0.02 / (2.0 * config.layers as f64).sqrt(),
-        _ => 0.02,
-    })
-}
-
-/// A standard normal draw (Box and Muller).
-fn normal(rng: &mut impl Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 use rand::Rng;
 
+use super::engine::log_sum_exp;
+
 /// How completions are decoded. The filters are those of transformers' `generate`, in its order:
 /// repetition penalty, temperature, top-k, top-p, min-p.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +82,17 @@ pub fn distribution(logits: &[f32], previous: &[u32], settings: &Decoding) -> Re
     if settings.temperature != 1.0 {
         scores.iter_mut().for_each(|s| *s /= settings.temperature as f32);
     }
+    if settings.top_k == 0 && settings.top_p >= 1.0 && settings.min_p == 0.0 {
+        // Nothing is filtered: the vector as a whole becomes probabilities.
+        let possible: Vec<bool> = scores.iter().map(|s| *s > f32::NEG_INFINITY).collect();
+        log_sum_exp(&mut scores, 1.0);
+        return Ok((0..)
+            .zip(scores)
+            .zip(possible)
+            .filter(|((_, p), is)| *is && *p > 0.0)
+            .map(|(kept, _)| kept)
+            .collect());
+    }
     let mut kept: Vec<(u32, f32)> = (0..).zip(scores).filter(|(_, s)| *s > f32::NEG_INFINITY).collect();
     if settings.top_k > 0 && settings.top_k < kept.len() {
         keep_top_k(&mut kept, settings.top_k);
@@ -112,9 +125,8 @@ pub(super) fn draw(distribution: &[(u32, f32)], rng: &mut impl Rng) -> u32 {
 
 /// Log-probability of `id` under the unfiltered logits at temperature 1, in nats.
 pub(super) fn log_probability(logits: &[f32], id: u32) -> f32 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|x| f64::from((x - largest).exp())).sum();
-    (f64::from(logits[id as usize] - largest) - sum.ln()) as f32
+    // As the training pass computes it, so that the two agree.
+    logits[id as usize] - log_sum_exp(&mut logits.to_vec(), 1.0)
 }
 
 fn penalise(scores: &mut [f32], previous: &[u32], penalty: f32) {

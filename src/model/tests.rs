@@ -1,5 +1,9 @@
 //! The engine against candle's graph: values, gradients, decoding; and what holds for any policy.
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::scratch::normal;
 use super::*;
 
 fn policy(family: Family, tied: bool) -> Policy {

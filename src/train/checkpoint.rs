@@ -10,8 +10,8 @@ use super::optim::AdamW;
 use super::{Existing, Options};
 use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
-use crate::model::{Policy, runs};
-use crate::recipe::Recipe;
+use crate::model::{Policy, precision_here, runs};
+use crate::recipe::{Recipe, Train};
 
 /// AdamW's moments beside the weights.
 pub(super) const MOMENTS: &str = "optimizer.safetensors";
@@ -41,7 +41,12 @@ impl Fingerprint {
             examples,
             init: options.init.map(str::to_owned),
             model: recipe.model.clone(),
-            train: recipe.train.clone(),
+            // What this machine makes of `auto`; whether activations are kept changes no number.
+            train: Train {
+                precision: precision_here(recipe.train.precision),
+                recompute: false,
+                ..recipe.train.clone()
+            },
             lora: recipe.lora.clone(),
         }
     }

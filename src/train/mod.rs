@@ -19,8 +19,9 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::journal::words::bytes;
 use crate::journal::{Event, Journal, Table, stop};
-use crate::model::{Config, Keep, LoraSettings, Policy, Tokenizer, device, hub, runs};
+use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub, runs};
 use crate::recipe::{Lora, Recipe};
 use crate::store::{ExampleRow, Lock, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
@@ -130,20 +131,21 @@ fn prepare<'a>(
     }
     let fingerprint = Fingerprint::of(recipe, options, &log.origin, examples.len());
     let device = device::open()?;
-    if !device.is_cpu() {
-        journal.note(format!("{} computes", device::name(&device)))?;
-    }
     let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
     let (policy, step) = match &newest {
         Some((folder, step)) => (Policy::load(folder, &device)?, *step),
         None => (start(recipe, options, &examples, &device)?, 0),
     };
-    let policy = policy.with_precision(recipe.train.precision);
+    let policy = policy.with_precision(recipe.train.precision).recomputing(recipe.train.recompute);
     let mut optimizer = AdamW::new(policy.vars(), optim_settings(recipe))?;
     if let Some((folder, _)) = &newest {
         optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
     }
     let sft = sft::Sft::new(&policy.tokenizer, &examples, recipe)?;
+    journal.note(match device.is_cpu() {
+        true => memory_in_words(&policy.training_memory(&sft.largest_batch(&recipe.train))?),
+        false => format!("{} computes", device::name(&device)),
+    })?;
     let advice = match options.existing {
         Existing::Renew => "the newest step is saved; run the same command again to go on",
         _ => "the newest step is saved; run the same command with --resume to go on",
@@ -193,6 +195,16 @@ fn adapt(policy: Policy, init: &str, recipe: &Recipe) -> Result<Policy> {
     // A hub's id is worth more in an adapter's file than a folder of this machine's cache.
     let policy = if Path::new(init).is_dir() { policy } else { policy.sourced_from(init) };
     policy.with_lora(settings, recipe.seed)
+}
+
+/// Where the memory of a step goes, for the journal.
+fn memory_in_words(memory: &Memory) -> String {
+    let Memory { weights, gradients, optimizer, activations } = memory;
+    let [total, weights, gradients, optimizer, activations] =
+        [memory.total(), *weights, *gradients, *optimizer, *activations].map(|n| bytes(n as u64));
+    format!(
+        "a step takes up to {total}: weights {weights}, gradients {gradients}, AdamW {optimizer}, activations {activations}"
+    )
 }
 
 fn optim_settings(recipe: &Recipe) -> AdamWSettings {

@@ -38,6 +38,13 @@ impl Sft {
         self.groups.len()
     }
 
+    /// The examples with most tokens, as many as a micro-batch holds.
+    pub fn largest_batch(&self, train: &Train) -> Vec<Group> {
+        let mut groups: Vec<&Group> = self.groups.iter().collect();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.tokens()));
+        groups.into_iter().take(train.batch).cloned().collect()
+    }
+
     /// How often the data has been seen after so many steps.
     pub fn epoch(&self, step: u64, train: &Train) -> f64 {
         (step as usize * train.batch * train.accumulate) as f64 / self.groups.len() as f64

@@ -1,5 +1,6 @@
 //! Causal attention of groups: prompt rows see the prompt so far, completion rows the whole prompt and themselves.
 
+use super::buffer::Buffer;
 use super::math::{softmax, softmax_back};
 
 use super::pack::{Asking, Span};
@@ -51,6 +52,11 @@ impl Piece {
     }
 }
 
+/// Scores of a head, all pieces together.
+pub(super) fn size(spans: &[Span], asking: &[Asking]) -> usize {
+    spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)).map(|piece| piece.size()).sum()
+}
+
 /// Widths that every call shares.
 struct Widths {
     q: usize,
@@ -97,12 +103,12 @@ pub(super) fn forward(
     asking: &[Asking],
     (q, k, v): (&[f32], &[f32], &[f32]),
     how: How,
-) -> (Vec<f32>, Vec<f32>) {
+) -> (Buffer, Buffer) {
     let w = Widths::of(plan);
     let pieces: Vec<Piece> = spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)).collect();
-    let mut out = vec![0.0; q.len()];
-    let mut probs = vec![0.0; plan.heads * pieces.iter().map(Piece::size).sum::<usize>()];
-    let mut rest = probs.as_mut_slice();
+    let mut out = Buffer::stale(q.len());
+    let mut probs = Buffer::stale(plan.heads * pieces.iter().map(Piece::size).sum::<usize>());
+    let mut rest = &mut probs[..];
     for piece in &pieces {
         for head in 0..plan.heads {
             let (p, after) = rest.split_at_mut(piece.size());
@@ -134,9 +140,9 @@ pub(super) fn forward(
 
 /// What the backward pass gives: gradients of queries, keys and values.
 pub(super) struct Gradients {
-    pub q: Vec<f32>,
-    pub k: Vec<f32>,
-    pub v: Vec<f32>,
+    pub q: Buffer,
+    pub k: Buffer,
+    pub v: Buffer,
 }
 
 /// Backward of [`forward`] for `dout` \[asking, heads·d\].
@@ -151,16 +157,14 @@ pub(super) fn backward(
     how: How,
 ) -> Gradients {
     let w = Widths::of(plan);
-    let mut g = Gradients { q: vec![0.0; q.len()], k: vec![0.0; k.len()], v: vec![0.0; v.len()] };
+    let mut g = Gradients { q: Buffer::stale(q.len()), k: Buffer::zeros(k.len()), v: Buffer::zeros(v.len()) };
     let mut rest = probs;
-    let mut scores = Vec::new();
     for piece in spans.iter().zip(asking).flat_map(|(s, a)| pieces(s, a)) {
         for head in 0..plan.heads {
             let (p, after) = rest.split_at(piece.size());
             rest = after;
             let (m, n, width) = (piece.asks.len(), piece.prompt.len(), piece.width());
-            scores.clear();
-            scores.resize(piece.size(), 0.0);
+            let mut scores = Buffer::stale(piece.size());
             let d = w.q(dout, &piece.asks, head);
             matmul(MatMut::strided(&mut scores, m, n, width), d, w.kv(v, &piece.prompt, head).t(), 1.0, false, how);
             if !piece.own.is_empty() {

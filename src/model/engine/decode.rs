@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::super::Group;
 use super::super::decode::{Row, Steps, run};
 use super::super::sampling::Decoding;
+use super::buffer::Buffer;
 use super::cache::Cache;
 use super::layer::{Layer, Rows};
 use super::math::{Rope, softmax};
@@ -123,9 +124,9 @@ impl Steps for SliceSteps<'_> {
 
 /// Attention of one new token a row, `q` \[rows, heads · d\] → \[rows, heads · d\]: rows of one prompt ask it together,
 /// then each its own tokens.
-fn attend(plan: &Plan, q: &[f32], tails: &[Tail], layer: usize, how: How) -> Vec<f32> {
+fn attend(plan: &Plan, q: &[f32], tails: &[Tail], layer: usize, how: How) -> Buffer {
     let (d, wide, shared) = (plan.head_dim, plan.heads * plan.head_dim, plan.heads / plan.kv_heads);
-    let mut out = vec![0.0; q.len()];
+    let mut out = Buffer::stale(q.len());
     let mut from = 0;
     for run in tails.chunk_by(|a, b| std::ptr::eq(a.prompt, b.prompt)) {
         let part = from * wide..(from + run.len()) * wide;
@@ -151,11 +152,11 @@ fn attend_together(
     run: &[Tail],
     (layer, head): (usize, usize),
     how: How,
-) -> Vec<f32> {
+) -> Buffer {
     let (prompt, asking) = (&run[0].prompt.layers[layer], q.len() / d);
     let (n, scale) = (prompt.len(), 1.0 / (d as f32).sqrt());
     let width = n + run.iter().map(|tail| tail.layers[layer].len()).max().unwrap_or(0);
-    let (mut scores, mut out) = (vec![0.0; asking * width], vec![0.0; q.len()]);
+    let (mut scores, mut out) = (Buffer::stale(asking * width), Buffer::stale(q.len()));
     matmul(MatMut::strided(&mut scores, asking, n, width), Mat::new(q, asking, d), prompt.keys(head), 1.0, false, how);
     for ((tail, q), scores) in run.iter().zip(q.chunks_exact(shared * d)).zip(scores.chunks_exact_mut(shared * width)) {
         let own = &tail.layers[layer];

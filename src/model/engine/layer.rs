@@ -1,7 +1,10 @@
 //! One decoder layer on rows, forward and backward.
 
+use std::borrow::Cow;
+
 use super::attention;
-use super::linear::{Grads, linear, linear_back, wanted};
+use super::buffer::Buffer;
+use super::linear::{Grads, linear, linear_back, linear_onto, wanted};
 use super::math::{Rope, rms_norm, rms_norm_back, swiglu, swiglu_back};
 use super::pack::{Asking, Pack};
 use super::params::Params;
@@ -9,35 +12,42 @@ use super::plan::{LayerPlan, Plan};
 
 /// What attention needs of a layer's input, and what the backward pass needs of how it was made.
 pub(super) struct Projected {
-    inv_input: Vec<f32>,
+    inv_input: Buffer,
     /// Queries and keys before their norm; empty where there is none.
-    q_raw: Vec<f32>,
-    k_raw: Vec<f32>,
-    inv_q: Vec<f32>,
-    inv_k: Vec<f32>,
+    q_raw: Buffer,
+    k_raw: Buffer,
+    inv_q: Buffer,
+    inv_k: Buffer,
     /// After norm and rotation: \[asking, heads·d\] and \[rows, kv·d\].
-    pub q: Vec<f32>,
-    pub k: Vec<f32>,
-    pub v: Vec<f32>,
+    pub q: Buffer,
+    pub k: Buffer,
+    pub v: Buffer,
 }
 
 /// What the backward pass of the part after attention needs.
 struct Fed {
     /// Residual stream after attention, \[asking, hidden\].
-    mid: Vec<f32>,
-    inv_post: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    mid: Buffer,
+    inv_post: Buffer,
+    gate: Buffer,
+    up: Buffer,
 }
 
 /// What the backward pass of a layer needs.
 pub(super) struct Saved {
     /// Residual stream coming in, \[rows, hidden\].
-    x: Vec<f32>,
+    x: Buffer,
     pub projected: Projected,
-    probs: Vec<f32>,
-    attended: Vec<f32>,
+    probs: Buffer,
+    attended: Buffer,
     fed: Fed,
+}
+
+impl Saved {
+    /// The layer's input alone, for a backward pass that computes the rest again.
+    pub fn input(self) -> Buffer {
+        self.x
+    }
 }
 
 /// The rows that ask in a layer.
@@ -58,11 +68,12 @@ impl Rows<'_> {
     }
 
     /// The asking rows of `x` (width columns).
-    fn pick(&self, x: &[f32], width: usize) -> Vec<f32> {
+    fn pick<'x>(&self, x: &'x [f32], width: usize) -> Cow<'x, [f32]> {
         if !self.last {
-            return x.to_vec();
+            return Cow::Borrowed(x);
         }
-        self.pack.needed.iter().flat_map(|&row| &x[row as usize * width..(row as usize + 1) * width]).copied().collect()
+        let rows = self.pack.needed.iter().map(|&row| row as usize * width);
+        Cow::Owned(rows.flat_map(|at| &x[at..at + width]).copied().collect())
     }
 
     /// Adds asking rows back to all rows.
@@ -77,16 +88,16 @@ impl Rows<'_> {
         }
     }
 
-    fn positions(&self) -> Vec<u32> {
+    fn positions(&self) -> Cow<'_, [u32]> {
         if !self.last {
-            return self.pack.positions.clone();
+            return Cow::Borrowed(&self.pack.positions);
         }
-        self.pack.needed.iter().map(|&row| self.pack.positions[row as usize]).collect()
+        Cow::Owned(self.pack.needed.iter().map(|&row| self.pack.positions[row as usize]).collect())
     }
 }
 
-fn norm(x: &[f32], w: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
-    let (mut y, mut inv) = (vec![0.0; x.len()], vec![0.0; x.len() / w.len()]);
+fn norm(x: &[f32], w: &[f32], eps: f32) -> (Buffer, Buffer) {
+    let (mut y, mut inv) = (Buffer::stale(x.len()), Buffer::stale(x.len() / w.len()));
     rms_norm(x, w, eps, &mut y, &mut inv);
     (y, inv)
 }
@@ -122,25 +133,24 @@ impl Layer<'_> {
     }
 
     /// Output projection, residual, feed-forward, residual; `residual` is the stream of the asking rows.
-    pub fn finish(&self, attended: &[f32], residual: &[f32]) -> Vec<f32> {
+    pub fn finish(&self, attended: &[f32], residual: &[f32]) -> Buffer {
         self.feed(attended, residual).0
     }
 
-    fn feed(&self, attended: &[f32], residual: &[f32]) -> (Vec<f32>, Fed) {
+    fn feed(&self, attended: &[f32], residual: &[f32]) -> (Buffer, Fed) {
         let Self { plan, at: l, params, .. } = *self;
-        let mut mid = linear(params, &l.o, attended);
-        mid.iter_mut().zip(residual).for_each(|(m, x)| *m += x);
+        let mid = linear_onto(params, &l.o, attended, residual);
         let (normed, inv_post) = norm(&mid, params.floats(l.post_norm), plan.eps);
         let (gate, up) = (linear(params, &l.gate, &normed), linear(params, &l.up, &normed));
-        let mut act = vec![0.0; gate.len()];
+        drop(normed);
+        let mut act = Buffer::stale(gate.len());
         swiglu(&gate, &up, &mut act);
-        let mut out = linear(params, &l.down, &act);
-        out.iter_mut().zip(&mid).for_each(|(o, m)| *o += m);
+        let out = linear_onto(params, &l.down, &act, &mid);
         (out, Fed { mid, inv_post, gate, up })
     }
 
     /// `x` \[rows, hidden\] → \[asking, hidden\].
-    pub fn forward(&self, rows: Rows, x: Vec<f32>) -> (Vec<f32>, Saved) {
+    pub fn forward(&self, rows: Rows, x: Buffer) -> (Buffer, Saved) {
         let projected = self.project(rows, &x);
         let Projected { q, k, v, .. } = &projected;
         let (attended, probs) =
@@ -149,63 +159,86 @@ impl Layer<'_> {
         (out, Saved { x, projected, probs, attended, fed })
     }
 
-    /// Backward of [`Layer::forward`]: `dout` \[asking, hidden\] → the gradient of `x`, \[rows, hidden\].
-    pub fn backward(&self, rows: Rows, s: Saved, dout: Vec<f32>, grads: &mut Grads) -> Vec<f32> {
+    /// Backward of [`Layer::forward`]: `dout` \[asking, hidden\] → the gradient of `x`, \[rows, hidden\]; without
+    /// `onward` nothing below is trained, and there is none.
+    pub fn backward(&self, rows: Rows, s: Saved, dout: Buffer, onward: bool, grads: &mut Grads) -> Option<Buffer> {
         let Self { plan, at: l, params, .. } = *self;
         let dmid = self.feed_back(s.fed, dout, grads);
-        let mut dattended = vec![0.0; s.attended.len()];
-        linear_back(params, &l.o, &s.attended, &dmid, &mut dattended, grads);
+        let mut dattended = Buffer::stale(s.attended.len());
+        linear_back(params, &l.o, &s.attended, &dmid, Some((&mut dattended, false)), grads);
         let p = s.projected;
-        let saved = (p.q.as_slice(), p.k.as_slice(), p.v.as_slice());
+        let saved: (&[f32], &[f32], &[f32]) = (&p.q, &p.k, &p.v);
         let d = attention::backward(plan, &rows.pack.spans, rows.asking(), saved, &s.probs, &dattended, params.how);
-        let mut dx = vec![0.0; s.x.len()];
-        rows.put(&dmid, &mut dx, plan.hidden);
-        self.project_back(rows, &s.x, &p, d, &mut dx, grads);
-        dx
+        drop(dattended);
+        let dnormed = self.project_back(rows, &s.x, &p, d, onward, grads)?;
+        let mut dx = match rows.last {
+            false => dmid,
+            true => {
+                let mut dx = Buffer::zeros(s.x.len());
+                rows.put(&dmid, &mut dx, plan.hidden);
+                dx
+            }
+        };
+        let dw = wanted(grads, l.input_norm);
+        rms_norm_back(&s.x, params.floats(l.input_norm), &p.inv_input, &dnormed, &mut dx, dw);
+        Some(dx)
     }
 
-    fn feed_back(&self, fed: Fed, dout: Vec<f32>, grads: &mut Grads) -> Vec<f32> {
+    fn feed_back(&self, fed: Fed, dout: Buffer, grads: &mut Grads) -> Buffer {
         let Self { plan, at: l, params, .. } = *self;
         let Fed { mid, inv_post, mut gate, mut up } = fed;
-        let mut act = vec![0.0; gate.len()];
+        let mut act = Buffer::stale(gate.len());
         swiglu(&gate, &up, &mut act);
-        let mut dact = vec![0.0; act.len()];
-        linear_back(params, &l.down, &act, &dout, &mut dact, grads);
+        let mut dact = Buffer::stale(act.len());
+        linear_back(params, &l.down, &act, &dout, Some((&mut dact, false)), grads);
+        drop(act);
         swiglu_back(&mut gate, &mut up, &dact);
         let (normed, _) = norm(&mid, params.floats(l.post_norm), plan.eps);
-        let mut dnormed = vec![0.0; mid.len()];
-        linear_back(params, &l.gate, &normed, &gate, &mut dnormed, grads);
-        linear_back(params, &l.up, &normed, &up, &mut dnormed, grads);
+        let mut dnormed = Buffer::stale(mid.len());
+        linear_back(params, &l.gate, &normed, &gate, Some((&mut dnormed, false)), grads);
+        linear_back(params, &l.up, &normed, &up, Some((&mut dnormed, true)), grads);
         let mut dmid = dout;
         rms_norm_back(&mid, params.floats(l.post_norm), &inv_post, &dnormed, &mut dmid, wanted(grads, l.post_norm));
         dmid
     }
 
+    /// The gradient of the normed input, where something below it is trained or its own norm is.
     fn project_back(
         &self,
         rows: Rows,
         x: &[f32],
         p: &Projected,
         mut d: attention::Gradients,
-        dx: &mut [f32],
+        onward: bool,
         grads: &mut Grads,
-    ) {
+    ) -> Option<Buffer> {
         let Self { plan, at: l, params, rope } = *self;
         rope.rotate(&mut d.q, l.q.outputs, &rows.positions(), -1.0);
         rope.rotate(&mut d.k, l.k.outputs, &rows.pack.positions, -1.0);
         if let Some((q_norm, k_norm)) = l.qk_norm {
-            let (mut dq, mut dk) = (vec![0.0; d.q.len()], vec![0.0; d.k.len()]);
+            let (mut dq, mut dk) = (Buffer::zeros(d.q.len()), Buffer::zeros(d.k.len()));
             rms_norm_back(&p.q_raw, params.floats(q_norm), &p.inv_q, &d.q, &mut dq, wanted(grads, q_norm));
             rms_norm_back(&p.k_raw, params.floats(k_norm), &p.inv_k, &d.k, &mut dk, wanted(grads, k_norm));
             (d.q, d.k) = (dq, dk);
         }
         let (normed, _) = norm(x, params.floats(l.input_norm), plan.eps);
-        let mut dnormed = vec![0.0; normed.len()];
-        linear_back(params, &l.k, &normed, &d.k, &mut dnormed, grads);
-        linear_back(params, &l.v, &normed, &d.v, &mut dnormed, grads);
-        let mut of_asking = vec![0.0; rows.count() * plan.hidden];
-        linear_back(params, &l.q, &rows.pick(&normed, plan.hidden), &d.q, &mut of_asking, grads);
-        rows.put(&of_asking, &mut dnormed, plan.hidden);
-        rms_norm_back(x, params.floats(l.input_norm), &p.inv_input, &dnormed, dx, wanted(grads, l.input_norm));
+        let asking = rows.pick(&normed, plan.hidden);
+        if !onward && wanted(grads, l.input_norm).is_none() {
+            linear_back(params, &l.k, &normed, &d.k, None, grads);
+            linear_back(params, &l.v, &normed, &d.v, None, grads);
+            linear_back(params, &l.q, &asking, &d.q, None, grads);
+            return None;
+        }
+        let mut dnormed = Buffer::stale(normed.len());
+        linear_back(params, &l.k, &normed, &d.k, Some((&mut dnormed, false)), grads);
+        linear_back(params, &l.v, &normed, &d.v, Some((&mut dnormed, true)), grads);
+        if rows.last {
+            let mut of_asking = Buffer::stale(rows.count() * plan.hidden);
+            linear_back(params, &l.q, &asking, &d.q, Some((&mut of_asking, false)), grads);
+            rows.put(&of_asking, &mut dnormed, plan.hidden);
+        } else {
+            linear_back(params, &l.q, &asking, &d.q, Some((&mut dnormed, true)), grads);
+        }
+        Some(dnormed)
     }
 }

@@ -144,7 +144,7 @@ dispatch! {
 
 dispatch! {
     /// `log Σ e^(x · scale)`, and the row becomes the softmax.
-    pub(super) fn log_sum_exp(row: &mut [f32], scale: f32) -> f32 {
+    pub(in crate::model) fn log_sum_exp(row: &mut [f32], scale: f32) -> f32 {
         let largest = row.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
         let mut sums = [0.0f32; LANES];
         for chunk in row.chunks_mut(LANES) {

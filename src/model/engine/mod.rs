@@ -5,11 +5,14 @@
 //! that predict a token, no graph is built, and threads share nothing but the weights.
 
 mod attention;
+mod buffer;
 mod cache;
 mod decode;
+mod head;
 mod layer;
 mod linear;
 mod math;
+mod memory;
 mod pack;
 mod params;
 mod plan;
@@ -22,14 +25,16 @@ use rayon::prelude::*;
 use super::gradient::Slope;
 use super::lora::Lora;
 use super::{Config, Group};
+use buffer::Buffer;
 use layer::{Layer, Rows, Saved};
-use linear::{Grads, wanted};
-use math::{Rope, log_sum_exp, rms_norm, rms_norm_back};
+use linear::Grads;
+use math::Rope;
 use pack::Pack;
 use plan::Plan;
-use product::{Mat, MatMut, matmul};
 
 pub(super) use decode::decode;
+pub(super) use math::log_sum_exp;
+pub use memory::Memory;
 pub(super) use params::{Packed, Params};
 pub(super) use product::{How, Values};
 
@@ -42,6 +47,10 @@ pub(super) struct Engine {
     config: Config,
     /// Place of the first trainable parameter: those before it are frozen.
     trainable: usize,
+    /// The lowest layer with something to train: no gradient is carried below it.
+    lowest: usize,
+    /// Keep only each layer's input for the backward pass.
+    recompute: bool,
 }
 
 /// Log-probabilities and gradients of a batch of groups.
@@ -50,6 +59,13 @@ pub(super) struct Pass {
     pub logprobs: Vec<f32>,
     /// One a trainable parameter, in the parameters' order.
     pub grads: Vec<Vec<f32>>,
+}
+
+/// What is kept of a layer until the backward pass comes back to it.
+enum Kept {
+    Everything(Box<Saved>),
+    /// Its input; the rest is computed again.
+    Input(Buffer),
 }
 
 /// A pack's place in the batch, and its log-probabilities.
@@ -63,7 +79,14 @@ impl Engine {
     pub fn new(config: &Config, lora: Option<&Lora>) -> Result<Self> {
         config.check()?;
         let trainable = if lora.is_some() { config.parameters().len() } else { 0 };
-        Ok(Self { plan: Plan::new(config, lora)?, config: config.clone(), trainable })
+        let plan = Plan::new(config, lora)?;
+        let lowest = if lora.is_some() { plan.lowest_adapter() } else { 0 };
+        Ok(Self { plan, config: config.clone(), trainable, lowest, recompute: false })
+    }
+
+    /// Computes activations again in the backward pass instead of keeping them, to the same bits.
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
     }
 
     /// Packs the weights of the forward pass, for many products with the same ones; those in `done` are kept.
@@ -139,7 +162,12 @@ impl Engine {
     ) -> Vec<f32> {
         let pack = Pack::new(groups);
         let mut saved = Vec::with_capacity(self.plan.layers.len());
-        let hidden = self.hidden(params, rope, &pack, |of_layer| saved.push(of_layer));
+        let hidden = self.hidden(params, rope, &pack, |of_layer| {
+            saved.push(match self.recompute {
+                true => Kept::Input(of_layer.input()),
+                false => Kept::Everything(Box::new(of_layer)),
+            });
+        });
         let (logprobs, probs, normed, inv) = self.head(params, &pack, &hidden, temperature);
         let mut slopes = Vec::with_capacity(logprobs.len());
         for (i, group) in groups.iter().enumerate() {
@@ -152,34 +180,8 @@ impl Engine {
         logprobs
     }
 
-    fn embed(&self, params: &Params, tokens: &[u32]) -> Vec<f32> {
-        let d = self.plan.hidden;
-        let rows = tokens.iter().map(|&t| t as usize * d..(t as usize + 1) * d);
-        match params.values[self.plan.embed] {
-            Values::F32(embed) => rows.flat_map(|row| &embed[row]).copied().collect(),
-            Values::Bf16(embed) => rows.flat_map(|row| &embed[row]).map(|x| x.to_f32()).collect(),
-            Values::Packed(_) => unreachable!("packed weights stand beside the stored ones"),
-        }
-    }
-
-    /// Final norm and output head: \[rows, hidden\] → \[rows, V\].
-    fn logits(&self, params: &Params, hidden: &[f32]) -> Vec<f32> {
-        self.normed_logits(params, hidden).0
-    }
-
-    fn normed_logits(&self, params: &Params, hidden: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let (d, v) = (self.plan.hidden, self.plan.vocab);
-        let rows = hidden.len() / d;
-        let (mut normed, mut inv) = (vec![0.0; hidden.len()], vec![0.0; rows]);
-        rms_norm(hidden, params.floats(self.plan.final_norm), self.plan.eps, &mut normed, &mut inv);
-        let mut logits = vec![0.0; rows * v];
-        let head = params.transposed(self.plan.head, v, d);
-        matmul(MatMut::new(&mut logits, rows, v), Mat::new(&normed, rows, d), head, 1.0, false, params.how);
-        (logits, normed, inv)
-    }
-
     /// Residual stream of the rows that predict a token, before the final norm; `keep` gets what each layer leaves.
-    fn hidden(&self, params: &Params, rope: &Rope, pack: &Pack, mut keep: impl FnMut(Saved)) -> Vec<f32> {
+    fn hidden(&self, params: &Params, rope: &Rope, pack: &Pack, mut keep: impl FnMut(Saved)) -> Buffer {
         let mut x = self.embed(params, &pack.tokens);
         for (i, l) in self.plan.layers.iter().enumerate() {
             let rows = Rows { pack, last: i + 1 == self.plan.layers.len() };
@@ -195,77 +197,34 @@ impl Engine {
         params: &Params,
         rope: &Rope,
         pack: &Pack,
-        saved: Vec<Saved>,
-        dx: Vec<f32>,
+        mut saved: Vec<Kept>,
+        dx: Buffer,
         grads: &mut Grads,
     ) {
-        let mut dx = dx;
-        for (i, (l, s)) in self.plan.layers.iter().zip(saved).enumerate().rev() {
+        let (mut dx, embed) = (dx, self.plan.embed);
+        while let Some(kept) = saved.pop() {
+            let i = saved.len();
             let rows = Rows { pack, last: i + 1 == self.plan.layers.len() };
-            dx = Layer { plan: &self.plan, at: l, params, rope }.backward(rows, s, dx, grads);
+            let layer = Layer { plan: &self.plan, at: &self.plan.layers[i], params, rope };
+            let of_layer = match kept {
+                Kept::Everything(of_layer) => *of_layer,
+                Kept::Input(x) => layer.forward(rows, x).1,
+            };
+            let onward = i > self.lowest || !grads[embed].is_empty();
+            let Some(below) = layer.backward(rows, of_layer, dx, onward, grads) else { return };
+            if !onward {
+                return;
+            }
+            dx = below;
         }
         let d = self.plan.hidden;
-        let embed = &mut grads[self.plan.embed];
+        let embed = &mut grads[embed];
         if !embed.is_empty() {
             for (dx, &token) in dx.chunks_exact(d).zip(&pack.tokens) {
                 let row = &mut embed[token as usize * d..(token as usize + 1) * d];
                 row.iter_mut().zip(dx).for_each(|(g, d)| *g += d);
             }
         }
-    }
-
-    /// Log-probabilities of the targets, the next-token distributions, and the normed rows with their norms.
-    fn head(
-        &self,
-        params: &Params,
-        pack: &Pack,
-        hidden: &[f32],
-        temperature: f32,
-    ) -> (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>) {
-        let v = self.plan.vocab;
-        let (mut logits, normed, inv) = self.normed_logits(params, hidden);
-        let scale = 1.0 / temperature;
-        let mut logprobs: Vec<f32> =
-            pack.targets.iter().map(|t| logits[t.row * v + t.token as usize] * scale).collect();
-        let sums: Vec<f32> = logits.chunks_exact_mut(v).map(|row| log_sum_exp(row, scale)).collect();
-        logprobs.iter_mut().zip(&pack.targets).for_each(|(lp, t)| *lp -= sums[t.row]);
-        (logprobs, logits, normed, inv)
-    }
-
-    /// Backward of [`Engine::head`]; the distributions become the gradient of the logits in place.
-    #[allow(clippy::too_many_arguments)]
-    fn head_back(
-        &self,
-        params: &Params,
-        pack: &Pack,
-        mut probs: Vec<f32>,
-        (hidden, normed, inv): (&[f32], &[f32], &[f32]),
-        slopes: &[f32],
-        temperature: f32,
-        grads: &mut Grads,
-    ) -> Vec<f32> {
-        let (d, v, rows) = (self.plan.hidden, self.plan.vocab, pack.needed.len());
-        let scale = 1.0 / temperature;
-        let mut of_row = vec![0.0; rows];
-        pack.targets.iter().zip(slopes).for_each(|(t, s)| of_row[t.row] += s);
-        for (row, sum) in probs.chunks_exact_mut(v).zip(&of_row) {
-            row.iter_mut().for_each(|p| *p *= -sum * scale);
-        }
-        for (t, s) in pack.targets.iter().zip(slopes) {
-            probs[t.row * v + t.token as usize] += s * scale;
-        }
-        let dlogits = Mat::new(&probs, rows, v);
-        let mut dnormed = vec![0.0; rows * d];
-        let head = params.weight(self.plan.head, v, d);
-        matmul(MatMut::new(&mut dnormed, rows, d), dlogits, head, 1.0, false, params.how);
-        if !grads[self.plan.head].is_empty() {
-            let into = MatMut::new(&mut grads[self.plan.head], v, d);
-            matmul(into, dlogits.t(), Mat::new(normed, rows, d), 1.0, true, params.how);
-        }
-        let mut dhidden = vec![0.0; rows * d];
-        let dw = wanted(grads, self.plan.final_norm);
-        rms_norm_back(hidden, params.floats(self.plan.final_norm), inv, &dnormed, &mut dhidden, dw);
-        dhidden
     }
 
     /// The rotation table for the longest sequence.

@@ -49,7 +49,7 @@ impl<'a> Params<'a> {
 pub(in crate::model) fn packed(plan: &Plan, params: &Params, done: &[Option<Arc<Panels>>]) -> Packed {
     let mut weights: Vec<(usize, usize, usize)> = vec![(plan.head, plan.vocab, plan.hidden)];
     for l in &plan.layers {
-        for Linear { w, outputs, inputs, lora, .. } in [l.q, l.k, l.v, l.o, l.gate, l.up, l.down] {
+        for Linear { w, outputs, inputs, lora, .. } in l.projections() {
             weights.push((w, outputs, inputs));
             if let Some(lora) = lora {
                 weights.extend([(lora.a, lora.rank, inputs), (lora.b, outputs, lora.rank)]);

@@ -56,7 +56,19 @@ pub(super) struct Plan {
     pub eps: f32,
 }
 
+impl LayerPlan {
+    /// All its projections.
+    pub fn projections(&self) -> [Linear; 7] {
+        [self.q, self.k, self.v, self.o, self.gate, self.up, self.down]
+    }
+}
+
 impl Plan {
+    /// The lowest layer that carries an adapter; 0 when none does.
+    pub fn lowest_adapter(&self) -> usize {
+        self.layers.iter().position(|l| l.projections().iter().any(|p| p.lora.is_some())).unwrap_or(0)
+    }
+
     /// Finds every parameter by its Hugging Face name; an adapter's stand behind the decoder's own.
     ///
     /// # Errors

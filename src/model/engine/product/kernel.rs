@@ -5,8 +5,8 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m512, __m512bh, _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_si512,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
 };
 use core::mem::transmute;
 
@@ -76,7 +76,7 @@ macro_rules! tile {
 
 tile!(tile_f32, "avx512f", a, b, sum => _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum));
 tile!(tile_bf16, "avx512f,avx512bf16", a, b, sum => {
-    _mm512_dpbf16_ps(sum, transmute::<_, __m512bh>(a), transmute::<_, __m512bh>(b))
+    _mm512_dpbf16_ps(sum, transmute::<__m512i, __m512bh>(a), transmute::<__m512i, __m512bh>(b))
 });
 
 /// Writes a tile's sums, as many columns as there are.

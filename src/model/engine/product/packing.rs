@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::{
-    __m512i, _mm256_maskz_loadu_epi16, _mm512_castps_si512, _mm512_castsi256_si512, _mm512_cvtepu16_epi32,
+    __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm512_castps_si512, _mm512_castsi256_si512, _mm512_cvtepu16_epi32,
     _mm512_cvtne2ps_pbh, _mm512_inserti64x4, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps,
     _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_store_si512,
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
@@ -64,7 +64,7 @@ unsafe fn across_half(from: From, at: usize, stride: usize, pair: bool, left: us
                     _mm512_maskz_loadu_ps(mask, x.add(at)),
                     _mm512_maskz_loadu_ps(second, x.add(at).wrapping_add(stride)),
                 );
-                transmute::<_, __m512i>(_mm512_cvtne2ps_pbh(high, low))
+                transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
             }
             From::Bf16(x) => {
                 let low = _mm256_maskz_loadu_epi16(mask, x.add(at).cast());
@@ -89,7 +89,7 @@ pub(super) unsafe fn along_half(from: From, at: usize, left: usize) -> __m512i {
             From::F32(x) => {
                 let low = _mm512_maskz_loadu_ps(lowest(left), x.add(at));
                 let high = _mm512_maskz_loadu_ps(lowest(left.saturating_sub(16)), x.add(at).wrapping_add(16));
-                transmute::<_, __m512i>(_mm512_cvtne2ps_pbh(high, low))
+                transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
             }
             From::Bf16(x) => {
                 let mask = if left >= 32 { u32::MAX } else { (1 << left) - 1 };
