@@ -19,3 +19,7 @@ lint:
 
 test *args:
     cargo test --release {{args}}
+
+# The build for NVIDIA cards; none is needed to make it.
+cuda *args:
+    scripts/build-cuda.sh {{args}}

@@ -26,9 +26,23 @@ pub struct Global {
     /// Recipe: a preset (demo, tiny) or a TOML file.
     #[arg(short, long, global = true, default_value = "demo", value_name = "NAME|FILE")]
     pub recipe: String,
+    /// Where models are computed: a card needs a build by scripts/build-cuda.sh.
+    #[arg(long, global = true, env = "CORE_DEVICE", value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
     /// Print JSON on stdout instead of tables.
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// Where models can be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The first NVIDIA card where this build can use one and one answers, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first NVIDIA card.
+    Cuda,
 }
 
 /// What can be done.
@@ -200,9 +214,12 @@ pub enum Shape {
     Tiny,
     /// Qwen3-0.6B in bfloat16, trained with LoRA adapters of rank 16 on every projection.
     Small,
+    /// Qwen3-4B likewise, with the batches of tiny; on a card alone.
+    #[value(name = "qwen3-4b")]
+    Qwen3_4b,
 }
 
-/// How matrices are multiplied on a CPU.
+/// How matrices are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// float32.

@@ -8,6 +8,7 @@ use clap::Parser;
 use core_rewriter::cli::{self, Cli, Command, Format, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
+use core_rewriter::model::device;
 use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::List;
 use core_rewriter::rewrite::Question;
@@ -39,6 +40,11 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     let (global, json) = (&cli.global, cli.global.json);
+    device::choose(match global.device {
+        cli::Device::Auto => device::Wish::Auto,
+        cli::Device::Cpu => device::Wish::Cpu,
+        cli::Device::Cuda => device::Wish::Cuda,
+    })?;
     let workspace = global.workspace.as_path();
     let recipe = || Recipe::load(&global.recipe);
     let model = |name: Option<String>| name.map_or_else(|| newest_run(workspace), Ok);
@@ -140,6 +146,7 @@ fn bench(
     let shape = match shape {
         cli::Shape::Tiny => bench::Shape::Tiny,
         cli::Shape::Small => bench::Shape::Small,
+        cli::Shape::Qwen3_4b => bench::Shape::Qwen3_4b,
     };
     let precision = match precision {
         None => Precision::Auto,

@@ -21,7 +21,8 @@ fn batch(value: &Value) -> Vec<Group> {
 
 /// How log-probabilities and gradients are computed; every golden holds for each way.
 type Way = fn(&Policy, &[Group], f64, &Slope) -> anyhow::Result<Pass>;
-const WAYS: [(&str, Way); 2] = [("engine", Policy::gradient), ("graph", Policy::gradient_in_graph)];
+const WAYS: [(&str, Way); 3] =
+    [("engine", Policy::gradient), ("graph", Policy::gradient_in_graph), ("by layer", Policy::gradient_by_layer)];
 
 /// Mean negative log-likelihood over all completion tokens of the batch, and its gradient.
 fn step(way: Way, policy: &Policy, groups: &[Group]) -> (f64, Gradients) {

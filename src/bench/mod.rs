@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use compare::{Comparison, Pair, compare};
 
 use crate::journal::{Cell, Table, stop};
-use crate::model::simd_level;
+use crate::model::{device, simd_level};
 use crate::recipe::Precision;
 
 /// Steps before the clock starts.
@@ -67,6 +67,8 @@ pub enum Shape {
     /// Qwen3-0.6B, its weights in bfloat16, with adapters of rank 16 on every projection: 2 sequences, 1 prompt to
     /// sample from, 1 pair.
     Small,
+    /// Qwen3-4B as [`Shape::Small`], with the work of [`Shape::Tiny`]; on a card alone.
+    Qwen3_4b,
 }
 
 /// What was measured.
@@ -74,6 +76,8 @@ pub enum Shape {
 pub struct Report {
     /// Work and shape.
     pub case: String,
+    /// Where the model was computed; on a card, memory and threads below are those of the program beside it.
+    pub device: String,
     /// Threads that compute.
     pub threads: usize,
     /// Seconds a step.
@@ -164,6 +168,7 @@ pub fn run(case: Case, steps: Option<usize>) -> Result<Report> {
     let median_s = machine::percentile(&seconds, 0.5);
     Ok(Report {
         case: fixed.case,
+        device: device::name(&device::open()?),
         threads: rayon::current_num_threads(),
         median_s,
         p99_s: machine::percentile(&seconds, 0.99),
@@ -183,6 +188,13 @@ pub fn run(case: Case, steps: Option<usize>) -> Result<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn what_needs_a_card_says_so() {
+        let case = Case { work: Work::Rewrite, shape: Shape::Qwen3_4b, precision: Precision::Auto, recompute: false };
+        assert!(run(case, Some(1)).unwrap_err().to_string().contains("scripts/build-cuda.sh"));
+    }
 
     #[test]
     fn every_work_runs_and_is_counted() {

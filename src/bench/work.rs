@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Case, Layout, Shape, Work};
-use crate::model::{ALL_LINEAR, Config, Decoding, Group, LoraSettings, Pass, Policy, Tokenizer};
+use crate::model::{ALL_LINEAR, Config, Decoding, Group, LoraSettings, Pass, Policy, Tokenizer, device};
 use crate::recipe::{ModelShape, Precision};
 use crate::task::SPECIAL_TOKENS;
 use crate::train::advantages::{Aggregation, Scale, advantages};
@@ -49,6 +49,7 @@ impl Fixed {
         let (size, batch, prompts, pairs) = match case.shape {
             Shape::Tiny => ("tiny", 16, 4, 16_usize),
             Shape::Small => ("small", 2, 1, 1),
+            Shape::Qwen3_4b => ("qwen3-4b", 16, 4, 16),
         };
         let policy = policy(case)?;
         let (parameters, precision) = (policy.parameters(), policy.precision());
@@ -84,11 +85,18 @@ fn policy(case: Case) -> Result<Policy> {
             ModelShape { vocab: 151_936, hidden: 1024, layers: 28, heads: 16, kv_heads: 8, head_dim: 128, ffn: 3072 },
             DType::BF16,
         ),
+        Shape::Qwen3_4b => (
+            ModelShape { vocab: 151_936, hidden: 2560, layers: 36, heads: 32, kv_heads: 8, head_dim: 128, ffn: 9728 },
+            DType::BF16,
+        ),
     };
+    let device = device::open()?;
+    let fits = case.shape != Shape::Qwen3_4b || !device.is_cpu();
+    ensure!(fits, "the shape qwen3-4b is timed on a card alone: scripts/build-cuda.sh makes a build that can use one");
     // Nothing is spelled out: bytes alone will do.
     let tokenizer = Tokenizer::train(std::iter::empty::<&str>(), 256 + SPECIAL_TOKENS.len(), &SPECIAL_TOKENS)?;
     let config = Config::scratch(&shape, shape.vocab);
-    let policy = Policy::from_scratch_in(config, tokenizer, SEED, dtype, &Device::Cpu)?
+    let policy = Policy::from_scratch_in(config, tokenizer, SEED, dtype, &device)?
         .with_precision(case.precision)
         .recomputing(case.recompute);
     let trains = !matches!(case.work, Work::Sample | Work::Rewrite);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{Finding, State};
 use crate::journal::words::bytes;
+use crate::model::device;
 
 /// Memory and disk that a demo asks for.
 const NEEDED_BYTES: u64 = 1_000_000_000;
@@ -26,14 +27,11 @@ pub(super) fn look(workspace: &Path) -> Vec<Finding> {
 }
 
 fn device() -> Finding {
-    if !candle_core::utils::cuda_is_available() {
-        return Finding::ok("device", "cpu (this build has no cuda)");
-    }
-    match candle_core::Device::new_cuda(0) {
-        Ok(_) => Finding::ok("device", "cuda 0"),
-        Err(error) => {
-            let found = format!("built for cuda, but no card answers: {error}");
-            Finding::not_ok("device", State::Warn, found, "see what `nvidia-smi` says; or use the cpu")
+    match device::describe() {
+        (found, None) => Finding::ok("device", found),
+        (found, Some(why)) => {
+            let found = format!("{found} (built for cuda, but no card answers: {why})");
+            Finding::not_ok("device", State::Warn, found, "see what `nvidia-smi` says; the CPU computes meanwhile")
         }
     }
 }

@@ -16,14 +16,20 @@ use super::sampling::Decoding;
 use super::transformer::{Layer, Weights, causal_mask, rotary};
 
 /// Decodes rows to their ends.
-pub(super) fn decode(config: &Config, weights: &Weights, rows: &mut [Row], settings: &Decoding) -> Result<()> {
+pub(super) fn decode(
+    config: &Config,
+    weights: &Weights,
+    dtype: DType,
+    rows: &mut [Row],
+    settings: &Decoding,
+) -> Result<()> {
     let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.limit > 0).collect();
     let longest = rows.iter().map(|row| row.prompt.len()).max().unwrap_or(0);
     let room = rows.iter().map(|row| row.limit).max().unwrap_or(0);
     if rows.is_empty() {
         return Ok(());
     }
-    let mut decoder = Decoder::new(config, weights, longest, longest + room)?;
+    let mut decoder = Decoder::new(config, weights, dtype, longest, longest + room)?;
     let logits = decoder.prefill(&rows.iter().map(|row| row.prompt).collect::<Vec<_>>())?;
     run(&mut rows, logits, &mut decoder, settings)
 }
@@ -36,7 +42,10 @@ struct Cache {
 
 struct Decoder<'a> {
     config: &'a Config,
-    weights: &'a Weights,
+    /// Cast once, not at every token.
+    weights: Weights,
+    /// Number format of products and of the cache.
+    dtype: DType,
     cos: Tensor,
     sin: Tensor,
     caches: Vec<Cache>,
@@ -49,15 +58,15 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(config: &'a Config, weights: &'a Weights, longest: usize, capacity: usize) -> Result<Self> {
+    fn new(config: &'a Config, weights: &Weights, dtype: DType, longest: usize, capacity: usize) -> Result<Self> {
         let (cos, sin) = rotary(config, capacity, weights.embed.device())?;
-        let (caches, lengths) = (Vec::new(), Vec::new());
-        Ok(Self { config, weights, cos, sin, caches, lengths, longest, filled: 0, capacity })
+        let (caches, lengths, weights) = (Vec::new(), Vec::new(), weights.cast(dtype)?);
+        Ok(Self { config, weights, dtype, cos, sin, caches, lengths, longest, filled: 0, capacity })
     }
 
     /// Feeds the prompts, equal ones once, and gives each row's next-token logits `[b, V]`.
     fn prefill(&mut self, prompts: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
-        let device = self.weights.embed.device();
+        let device = &self.weights.embed.device().clone();
         let (mut unique, mut seen, mut of_row) = (Vec::new(), HashMap::new(), Vec::new());
         for prompt in prompts {
             let at = *seen.entry(*prompt).or_insert_with(|| {
@@ -74,7 +83,7 @@ impl<'a> Decoder<'a> {
         }
         let shape = (b, self.config.kv_heads, self.capacity, self.config.head_dim);
         for _ in &self.weights.layers {
-            let zeros = || Tensor::zeros(shape, DType::F32, device);
+            let zeros = || Tensor::zeros(shape, self.dtype, device);
             self.caches.push(Cache { keys: zeros()?, values: zeros()? });
         }
         let (cos, sin) = (self.cos.narrow(0, 0, t)?, self.sin.narrow(0, 0, t)?);
@@ -116,8 +125,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.norm(x, &self.weights.norm)?;
-        Ok(self.weights.head.forward(&x)?)
+        Ok(self.weights.logits(&self.norm(x, &self.weights.norm)?)?)
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {
@@ -132,13 +140,13 @@ impl<'a> Decoder<'a> {
         sin: &Tensor,
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut x = self.weights.embed.index_select(ids, 0)?.to_dtype(DType::F32)?;
+        let mut x = self.weights.embedded(ids)?;
         for (layer, cache) in self.weights.layers.iter().zip(&self.caches) {
             let mixed = self.attention(layer, cache, &x, shape, (cos, sin), mask)?;
-            x = (x + layer.o.forward(&mixed)?)?;
-            let y = self.norm(&x, &layer.ffn_norm)?;
+            x = (x + layer.o.forward(&mixed)?.to_dtype(DType::F32)?)?;
+            let y = self.norm(&x, &layer.ffn_norm)?.to_dtype(self.dtype)?;
             let gated = (layer.gate.forward(&y)?.silu()? * layer.up.forward(&y)?)?;
-            x = (x + layer.down.forward(&gated)?)?;
+            x = (x + layer.down.forward(&gated)?.to_dtype(DType::F32)?)?;
         }
         self.filled += shape.1;
         Ok(x)
@@ -154,33 +162,33 @@ impl<'a> Decoder<'a> {
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
         let Config { heads, kv_heads, head_dim, .. } = *self.config;
-        let x = self.norm(x, &layer.input_norm)?;
+        let x = self.norm(x, &layer.input_norm)?.to_dtype(self.dtype)?;
         let turned = |x: Tensor, heads: usize, norm: Option<&Tensor>| -> Result<Tensor> {
-            let x = x.reshape((b, t, heads, head_dim))?;
+            let x = x.to_dtype(DType::F32)?.reshape((b, t, heads, head_dim))?;
             let x = norm.map_or(Ok(x.clone()), |w| self.norm(&x, w))?;
             Ok(rotary_emb::rope(&x.transpose(1, 2)?.contiguous()?, cos, sin)?)
         };
         let q = turned(layer.q.forward(&x)?, heads, layer.q_norm.as_ref())?;
         let k = turned(layer.k.forward(&x)?, kv_heads, layer.k_norm.as_ref())?;
         let v = layer.v.forward(&x)?.reshape((b, t, kv_heads, head_dim))?.transpose(1, 2)?.contiguous()?;
-        cache.keys.slice_set(&k, 2, self.filled)?;
+        cache.keys.slice_set(&k.to_dtype(self.dtype)?, 2, self.filled)?;
         cache.values.slice_set(&v, 2, self.filled)?;
         let columns = self.filled + t;
         let (k, v) = (cache.keys.narrow(2, 0, columns)?, cache.values.narrow(2, 0, columns)?);
         let q = (q.reshape((b, kv_heads, heads / kv_heads * t, head_dim))? / (head_dim as f64).sqrt())?;
-        let mut scores = q.matmul(&k.t()?)?;
+        let mut scores = q.to_dtype(self.dtype)?.matmul(&k.t()?)?.to_dtype(DType::F32)?;
         if let Some(mask) = mask {
             scores = scores.reshape((b, heads, t, columns))?.broadcast_add(mask)?;
         }
         let weights = ops::softmax_last_dim(&scores)?.reshape((b, kv_heads, heads / kv_heads * t, columns))?;
-        let mixed = weights.matmul(&v)?.reshape((b, heads, t, head_dim))?;
+        let mixed = weights.to_dtype(self.dtype)?.matmul(&v)?.reshape((b, heads, t, head_dim))?;
         Ok(mixed.transpose(1, 2)?.contiguous()?.reshape((b * t, heads * head_dim))?)
     }
 }
 
 impl Steps for Decoder<'_> {
     fn step(&mut self, ids: &[u32], positions: &[usize]) -> Result<Vec<Vec<f32>>> {
-        let device = self.weights.embed.device();
+        let device = &self.weights.embed.device().clone();
         let b = ids.len();
         let at = Tensor::from_vec(positions.iter().map(|p| *p as u32).collect::<Vec<_>>(), b, device)?;
         let cos = self.cos.index_select(&at, 0)?.unsqueeze(1)?;

@@ -20,15 +20,15 @@ pub struct Pass {
 
 impl Policy {
     /// Log-probabilities of the completions (logits divided by `temperature`), and the gradient of the loss whose
-    /// slopes `slope` gives. On a CPU the engine computes it, elsewhere candle's graph does.
+    /// slopes `slope` gives. On a CPU the engine computes it, elsewhere candle, a layer at a time.
     ///
     /// # Errors
     /// Those of [`Policy::logprobs`]; a slope that does not give one number a token.
     pub fn gradient(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
-        if !self.device().is_cpu() {
-            return self.gradient_in_graph(groups, temperature, slope);
-        }
         ensure!(!self.frozen, "this policy is frozen: it has nothing to train");
+        if !self.device().is_cpu() {
+            return self.gradient_by_layer(groups, temperature, slope);
+        }
         check_temperature(temperature)?;
         self.check_groups(groups)?;
         let engine = self.engine()?;
@@ -45,12 +45,7 @@ impl Policy {
     pub fn gradient_in_graph(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
         let logprobs = self.logprobs(groups, temperature)?;
         let values = logprobs.to_vec1::<f32>()?;
-        let mut slopes = Vec::with_capacity(values.len());
-        for (i, group) in groups.iter().enumerate() {
-            let tokens: usize = group.completions.iter().map(Vec::len).sum();
-            slopes.extend(slope(i, &values[slopes.len()..slopes.len() + tokens]));
-        }
-        ensure!(slopes.len() == values.len(), "{} slopes for {} tokens", slopes.len(), values.len());
+        let slopes = all_slopes(groups, &values, slope)?;
         let loss = (logprobs * Tensor::from_vec(slopes, values.len(), self.device())?)?.sum_all()?;
         let mut store = loss.backward()?;
         let grads = self.vars().iter().map(|(name, var)| match store.remove(var.as_tensor()) {
@@ -65,11 +60,11 @@ impl Policy {
     /// # Errors
     /// Those of [`Policy::logprobs`].
     pub fn score(&self, groups: &[Group], temperature: f64) -> Result<Vec<f32>> {
-        if !self.device().is_cpu() {
-            return Ok(self.logprobs(groups, temperature)?.detach().to_vec1()?);
-        }
         check_temperature(temperature)?;
         self.check_groups(groups)?;
+        if !self.device().is_cpu() {
+            return Ok(self.logprobs_in_graph(&self.plain, groups, temperature)?.to_vec1()?);
+        }
         let engine = self.engine()?;
         self.on_slices(|params| Ok(engine.logprobs(params, groups, temperature as f32)))
     }
@@ -119,6 +114,17 @@ impl Policy {
             work(&engine, &Params { packed: &packed, ..*params })
         })
     }
+}
+
+/// The slopes of all groups, one a token.
+pub(super) fn all_slopes(groups: &[Group], logprobs: &[f32], slope: &Slope) -> Result<Vec<f32>> {
+    let mut slopes = Vec::with_capacity(logprobs.len());
+    for (i, group) in groups.iter().enumerate() {
+        let tokens: usize = group.completions.iter().map(Vec::len).sum();
+        slopes.extend(slope(i, &logprobs[slopes.len()..slopes.len() + tokens]));
+    }
+    ensure!(slopes.len() == logprobs.len(), "{} slopes for {} tokens", slopes.len(), logprobs.len());
+    Ok(slopes)
 }
 
 pub(super) fn check_temperature(temperature: f64) -> Result<()> {

@@ -132,8 +132,9 @@ impl Policy {
         if self.lora.is_some() {
             bail!("this policy has an adapter already: merge it first");
         }
-        let Self { config, tokenizer, base, device, source, half, recompute, .. } = self;
-        Ok(Self { half, recompute, ..Self::assemble(config, tokenizer, base, Some(lora), source, &device)? })
+        let Self { config, tokenizer, base, device, source, half, recompute, dtype, .. } = self;
+        let policy = Self::assemble(config, tokenizer, base, Some(lora), source, &device)?;
+        Ok(Self { half, recompute, dtype, ..policy })
     }
 
     /// Adds the adapter to the weights (`W += s·B·A`), in float32; afterwards all of them are trainable and there is
@@ -142,7 +143,7 @@ impl Policy {
     /// # Errors
     /// Only what the device reports (out of memory).
     pub fn merge(self) -> Result<Self> {
-        let Self { config, tokenizer, mut base, lora, device, half, recompute, .. } = self;
+        let Self { config, tokenizer, mut base, lora, device, half, recompute, dtype, .. } = self;
         for (name, var) in &mut base {
             if var.dtype() != DType::F32 {
                 *var = Var::from_tensor(&var.as_detached_tensor().to_dtype(DType::F32)?)?;
@@ -154,7 +155,8 @@ impl Policy {
                 var.set(&(var.as_detached_tensor() + update)?)?;
             }
         }
-        Ok(Self { half, recompute, ..Self::assemble(config, tokenizer, base, None, None, &device)? })
+        let policy = Self::assemble(config, tokenizer, base, None, None, &device)?;
+        Ok(Self { half, recompute, dtype, ..policy })
     }
 
     /// What the adapter is made of; `None` when the policy has none.

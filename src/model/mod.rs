@@ -4,11 +4,14 @@
 //! decoder here is our own. [`Policy::logprobs`] is the differentiable face, [`Policy::generate`] the fast one
 //! without a graph; both read the same variables.
 
+mod batch;
+mod by_layer;
 mod cached;
 mod chat;
 pub mod checkpoint;
 mod config;
 mod decode;
+pub mod device;
 mod engine;
 mod frozen;
 mod gradient;
@@ -27,7 +30,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{D, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 pub use config::{Config, Family};
 pub use decode::Completion;
@@ -41,8 +44,9 @@ pub use transformer::Hidden;
 pub use weights::{Keep, read_safetensors, write_safetensors};
 
 use crate::recipe::Precision;
+use batch::{Batch, Wanted, log_of_chosen};
 use lora::Lora;
-use transformer::{Batch, Weights};
+use transformer::Weights;
 
 /// One prompt and its completions: the unit of training, sampling and scoring.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +81,8 @@ pub struct Policy {
     /// The same storage, seen without a graph; it follows every change of the variables.
     plain: Weights,
     device: Device,
+    /// Number format of products on candle's path.
+    dtype: DType,
     /// Products of the CPU engine take operands rounded to bfloat16.
     half: bool,
     /// Activations are computed again in the backward pass instead of being kept.
@@ -123,16 +129,20 @@ impl Policy {
         policy.with_context(|| format!("cannot use {}", dir.display()))
     }
 
-    /// Chooses how its products are computed on a CPU; in float32 when nothing is chosen. All else is float32 always.
+    /// Chooses how its products are computed: when nothing is chosen in float32 on a CPU, in bfloat16 on a card. All
+    /// else is float32 always.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
-        self.half = precision_here(precision) == Precision::Bf16;
-        self.packed = OnceLock::new();
-        self
+        if self.device.is_cpu() {
+            self.half = precision_here(precision) == Precision::Bf16;
+            self.packed = OnceLock::new();
+            return self;
+        }
+        self.compute_in(if precision == Precision::F32 { DType::F32 } else { DType::BF16 })
     }
 
     /// Computes each layer's activations again in the backward pass instead of keeping them: the same numbers in less
-    /// memory, for about a third more time. On a CPU.
+    /// memory, for about a third more time. On a card it is always so.
     #[must_use]
     pub fn recomputing(mut self, recompute: bool) -> Self {
         self.recompute = recompute;
@@ -189,9 +199,32 @@ impl Policy {
                 detached().with_adapter(lora, Var::as_detached_tensor),
             ),
         };
+        let dtype = device::products(device);
         let (device, packed) = (device.clone(), OnceLock::new());
         let (half, recompute, frozen) = (false, false, false);
-        Ok(Self { config, tokenizer, base, lora, source, tracked, plain, device, half, recompute, frozen, packed })
+        Ok(Self {
+            config,
+            tokenizer,
+            base,
+            lora,
+            source,
+            tracked,
+            plain,
+            device,
+            dtype,
+            half,
+            recompute,
+            frozen,
+            packed,
+        })
+    }
+
+    /// Sets the number format of products on candle's path, as [`Policy::with_precision`] does on a card; anywhere else
+    /// it is that of [`Policy::logprobs`], [`Policy::logits`] and the gradients in the graph. Weights keep their own.
+    #[must_use]
+    pub fn compute_in(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
     }
 
     /// Writes the folder's contents into `dir`, which must exist and be empty; float32, in shards of at most
@@ -224,10 +257,11 @@ impl Policy {
         all.map(|(_, var)| var.elem_count()).sum()
     }
 
-    /// How its products are computed on a CPU.
+    /// How its products are computed.
     #[must_use]
     pub fn precision(&self) -> Precision {
-        if self.half { Precision::Bf16 } else { Precision::F32 }
+        let half = if self.device.is_cpu() { self.half } else { self.dtype == DType::BF16 };
+        if half { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// Where the weights are.
@@ -263,37 +297,13 @@ impl Policy {
 
     /// [`Policy::logprobs`] from candle's own operations: for devices other than the CPU, and the engine's reference.
     fn logprobs_in_graph(&self, weights: &Weights, groups: &[Group], temperature: f64) -> Result<Tensor> {
-        let (logits, targets) = self.completion_logits(weights, groups)?;
-        let logits = if temperature == 1.0 { logits } else { (logits / temperature)? };
-        let largest = logits.max_keepdim(D::Minus1)?.detach();
-        let shifted = logits.broadcast_sub(&largest)?;
-        let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
-        Ok((chosen - shifted.exp()?.sum(D::Minus1)?.log()?)?)
+        let Wanted { batch, rows, targets } = Wanted::new(groups, &self.device)?;
+        let hidden = transformer::hidden_of(&self.pass(&batch)?, weights, &batch, &rows)?;
+        Ok(log_of_chosen(&weights.logits(&hidden)?, &targets, temperature)?)
     }
 
-    /// Logits that predict each completion token, `[tokens, V]`, and the tokens, `[tokens]`.
-    fn completion_logits(&self, weights: &Weights, groups: &[Group]) -> Result<(Tensor, Tensor)> {
-        let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        let mut places = Vec::new();
-        for group in groups {
-            for completion in group.completions.iter().filter(|c| !c.is_empty()) {
-                let mut ids = [group.prompt.as_slice(), completion].concat();
-                // The last token is predicted, but predicts nothing.
-                ids.pop();
-                places.push((rows.len(), group.prompt.len() - 1, completion.len()));
-                targets.extend_from_slice(completion);
-                rows.push(ids);
-            }
-        }
-        let batch = Batch::new(&rows, &self.device)?;
-        let wanted: Vec<u32> = places
-            .iter()
-            .flat_map(|(row, from, n)| (0..*n).map(move |j| (row, from + j)))
-            .map(|(row, at)| (row * batch.width() + at) as u32)
-            .collect();
-        let wanted = Tensor::new(wanted, &self.device)?;
-        let hidden = transformer::hidden_of(&self.config, weights, &batch, &wanted)?;
-        Ok((weights.head.forward(&hidden)?, Tensor::new(targets, &self.device)?))
+    fn pass(&self, batch: &Batch) -> Result<transformer::Pass<'_>> {
+        transformer::Pass::new(&self.config, batch, self.dtype)
     }
 
     /// Next-token logits at every position of one sequence, `[T, V]`.
@@ -301,7 +311,7 @@ impl Policy {
     /// # Errors
     /// No ids, too many, or ids outside the vocabulary.
     pub fn logits(&self, ids: &[u32]) -> Result<Tensor> {
-        Ok(self.plain.head.forward(&self.hidden_states(ids)?.normed)?)
+        Ok(self.plain.logits(&self.hidden_states(ids)?.normed)?)
     }
 
     /// Hidden states of one sequence after every stage.
@@ -310,7 +320,8 @@ impl Policy {
     /// Those of [`Policy::logits`].
     pub fn hidden_states(&self, ids: &[u32]) -> Result<Hidden> {
         decode::check_ids(&self.config, ids)?;
-        transformer::hidden_states(&self.config, &self.plain, &Batch::new(&[ids.to_vec()], &self.device)?)
+        let batch = Batch::new(&[ids.to_vec()], &self.device)?;
+        transformer::hidden_states(&self.pass(&batch)?, &self.plain, &batch)
     }
 
     /// Decodes one completion per prompt with a key-value cache; prompts may differ in length and may repeat.
@@ -329,8 +340,16 @@ impl Policy {
     }
 
     /// [`Policy::generate`] from candle's own operations: for devices other than the CPU, and the engine's reference.
-    fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
-        let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, rows, settings);
+    ///
+    /// # Errors
+    /// Those of [`Policy::generate`].
+    pub fn generate_from_candle(
+        &self,
+        prompts: &[Vec<u32>],
+        settings: &Decoding,
+        seed: u64,
+    ) -> Result<Vec<Completion>> {
+        let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, self.dtype, rows, settings);
         decode::generate(&self.config, prompts, settings, seed, decode)
     }
 }

@@ -78,6 +78,11 @@ fn the_engine_and_the_graph_agree_on_values_and_gradients() {
             let far = engine.logprobs.iter().zip(&graph.logprobs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(engine.logprobs.len() == graph.logprobs.len() && far < 1e-4, "{far}");
             assert!(engine.grads.len() == policy.vars().len() && graph.grads.len() == policy.vars().len());
+            let by_layer = policy.gradient_by_layer(&groups, temperature, &slope).unwrap();
+            assert_eq!(by_layer.logprobs, graph.logprobs);
+            for ((name, _), (ours, theirs)) in policy.vars().iter().zip(by_layer.grads.iter().zip(&graph.grads)) {
+                assert!(distance(ours, theirs) < 1e-5, "{family:?} {name} by layer: {}", distance(ours, theirs));
+            }
             for ((name, _), (ours, theirs)) in policy.vars().iter().zip(engine.grads.iter().zip(&graph.grads)) {
                 assert!(distance(ours, theirs) < 1e-4, "{family:?} {name}: {}", distance(ours, theirs));
             }

@@ -1,7 +1,9 @@
 //! The decoder's forward pass over right-padded rows, every operation with a gradient.
 //!
 //! Shapes: `b` rows, `t` positions, `n = b·t` tokens, `h` width, `q` query heads, `k` key/value heads, `d` head width.
-//! Rows are padded on the right, so the causal mask alone keeps padding out of every real token.
+//! Rows are padded on the right, so that no real token ever looks at padding.
+//! Products may be computed in another number format than float32 ([`super::Policy::compute_in`]); the residual
+//! stream, norms, rotary positions, softmax and logits stay in float32.
 //! candle's fused `rms_norm`, `rope` and `softmax_last_dim` have no backward and pass no gradient without a word;
 //! none of them may be used here; the tests of `model/mod.rs` and `tests/golden_model.rs` watch.
 
@@ -9,6 +11,7 @@ use anyhow::Result;
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops;
 
+use super::batch::{Batch, Shared};
 use super::config::Config;
 use super::frozen::FrozenWeight;
 use super::lora::Lora;
@@ -40,6 +43,24 @@ impl Layer {
             ("mlp.down_proj", &mut self.down),
         ]
     }
+
+    /// The same layer with its projections in `dtype`, for products, and its norms in float32.
+    pub fn cast(&self, dtype: DType) -> candle_core::Result<Self> {
+        let norm = |weight: &Tensor| weight.to_dtype(DType::F32);
+        Ok(Self {
+            input_norm: norm(&self.input_norm)?,
+            q: self.q.cast(dtype)?,
+            k: self.k.cast(dtype)?,
+            v: self.v.cast(dtype)?,
+            q_norm: self.q_norm.as_ref().map(norm).transpose()?,
+            k_norm: self.k_norm.as_ref().map(norm).transpose()?,
+            o: self.o.cast(dtype)?,
+            ffn_norm: norm(&self.ffn_norm)?,
+            gate: self.gate.cast(dtype)?,
+            up: self.up.cast(dtype)?,
+            down: self.down.cast(dtype)?,
+        })
+    }
 }
 
 /// `x·Wᵀ + b`, and `+ s·(x·Aᵀ)·Bᵀ` with an adapter.
@@ -58,12 +79,27 @@ struct LowRank {
 }
 
 impl Linear {
+    /// The same projection in `dtype`; a gradient goes back through the cast, so variables keep their own format.
+    fn cast(&self, dtype: DType) -> candle_core::Result<Self> {
+        let low = match &self.low {
+            Some(LowRank { a, b, scale }) => {
+                Some(LowRank { a: a.to_dtype(dtype)?, b: b.to_dtype(dtype)?, scale: *scale })
+            }
+            None => None,
+        };
+        Ok(Self {
+            weight: self.weight.to_dtype(dtype)?,
+            bias: self.bias.as_ref().map(|bias| bias.to_dtype(dtype)).transpose()?,
+            frozen: self.frozen,
+            low,
+        })
+    }
+
+    /// `x` has the weight's number format, and so has the result.
     pub fn forward(&self, x_nh: &Tensor) -> candle_core::Result<Tensor> {
-        // A frozen weight may be kept in fewer bits than what it is multiplied with.
-        let weight = self.weight.to_dtype(x_nh.dtype())?;
         let mut y = match self.frozen {
-            true => x_nh.apply_op1(FrozenWeight(weight))?,
-            false => x_nh.matmul(&weight.t()?)?,
+            true => x_nh.apply_op1(FrozenWeight(self.weight.clone()))?,
+            false => x_nh.matmul(&self.weight.t()?)?,
         };
         if let Some(bias) = &self.bias {
             y = y.broadcast_add(bias)?;
@@ -80,7 +116,7 @@ pub(super) struct Weights {
     pub embed: Tensor,
     pub layers: Vec<Layer>,
     pub norm: Tensor,
-    pub head: Linear,
+    head: Linear,
 }
 
 impl Weights {
@@ -124,6 +160,27 @@ impl Weights {
         Self { embed, layers, norm, head: Linear { weight: head, bias: None, frozen: false, low: None } }
     }
 
+    /// Float32 embeddings of ids, `[n, h]`.
+    pub fn embedded(&self, ids_n: &Tensor) -> candle_core::Result<Tensor> {
+        self.embed.index_select(ids_n, 0)?.to_dtype(DType::F32)
+    }
+
+    /// Float32 logits of float32 states after the final norm. In bfloat16 the largest of them would be rounded by
+    /// 0.03 and more.
+    pub fn logits(&self, normed: &Tensor) -> candle_core::Result<Tensor> {
+        self.head.cast(DType::F32)?.forward(normed)
+    }
+
+    /// What is used over and over while decoding, cast once: see [`Layer::cast`].
+    pub fn cast(&self, dtype: DType) -> candle_core::Result<Self> {
+        Ok(Self {
+            embed: self.embed.clone(),
+            layers: self.layers.iter().map(|layer| layer.cast(dtype)).collect::<candle_core::Result<_>>()?,
+            norm: self.norm.to_dtype(DType::F32)?,
+            head: self.head.cast(DType::F32)?,
+        })
+    }
+
     /// Freezes every projection and puts the adapter's variables, as `see` shows them, beside those it stands on.
     pub fn with_adapter(mut self, lora: &Lora, see: impl Fn(&Var) -> Tensor) -> Self {
         self.head.frozen = true;
@@ -159,32 +216,6 @@ pub(super) fn rotary(config: &Config, len: usize, device: &Device) -> Result<(Te
     Ok((Tensor::from_vec(cos, (len, half), device)?, Tensor::from_vec(sin, (len, half), device)?))
 }
 
-/// Right-padded token ids, and what is needed from them.
-pub(super) struct Batch {
-    ids_n: Tensor,
-    rows: usize,
-    width: usize,
-}
-
-impl Batch {
-    /// Pads rows on the right with token 0, which no real token ever looks at.
-    pub fn new(rows: &[Vec<u32>], device: &Device) -> Result<Self> {
-        let width = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let mut ids = Vec::with_capacity(rows.len() * width);
-        for row in rows {
-            ids.extend_from_slice(row);
-            ids.resize(ids.len() + width - row.len(), 0);
-        }
-        let n = ids.len();
-        Ok(Self { ids_n: Tensor::from_vec(ids, n, device)?, rows: rows.len(), width })
-    }
-
-    /// Positions per row, padding included.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-}
-
 /// Hidden states along the way, each `[n, h]`.
 pub struct Hidden {
     /// Token embeddings.
@@ -196,20 +227,33 @@ pub struct Hidden {
 }
 
 /// What all layers of one pass have in common.
-struct Pass<'a> {
+pub(super) struct Pass<'a> {
     config: &'a Config,
+    /// Number format of products.
+    dtype: DType,
+    /// `[t, d/2]`, or `[b, 1, t, d/2]` where rows have positions of their own.
     cos: Tensor,
     sin: Tensor,
-    mask_tt: Tensor,
+    /// `[t, t]` or `[b, 1, t, t]`: 0 where a token may look, -∞ elsewhere.
+    mask: Tensor,
     rows: usize,
     width: usize,
 }
 
 impl<'a> Pass<'a> {
-    fn new(config: &'a Config, batch: &Batch, device: &Device) -> Result<Self> {
-        let (cos, sin) = rotary(config, batch.width, device)?;
-        let mask_tt = causal_mask(batch.width, device)?;
-        Ok(Self { config, cos, sin, mask_tt, rows: batch.rows, width: batch.width })
+    pub fn new(config: &'a Config, batch: &Batch, dtype: DType) -> Result<Self> {
+        let device = batch.ids_n.device();
+        let (mut cos, mut sin) = rotary(config, batch.width, device)?;
+        let mask = match &batch.shared {
+            None => causal_mask(batch.width, device)?,
+            Some(Shared { positions_n, mask }) => {
+                let shape = (batch.rows, 1, batch.width, config.head_dim / 2);
+                cos = cos.index_select(positions_n, 0)?.reshape(shape)?;
+                sin = sin.index_select(positions_n, 0)?.reshape(shape)?;
+                mask.clone()
+            }
+        };
+        Ok(Self { config, dtype, cos, sin, mask, rows: batch.rows, width: batch.width })
     }
 
     /// Splits `[n, heads·d]` into `[b, heads, t, d]`.
@@ -217,10 +261,12 @@ impl<'a> Pass<'a> {
         x.reshape((self.rows, self.width, heads, self.config.head_dim))?.transpose(1, 2)?.contiguous()
     }
 
+    /// Normed where there is a norm, and turned by position; computed in float32.
     fn normed_and_turned(&self, x: &Tensor, norm: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        let x = x.to_dtype(DType::F32)?;
         let x = match norm {
-            Some(weight) => norm_with_gradient(x, weight, self.config.norm_eps)?,
-            None => x.clone(),
+            Some(weight) => norm_with_gradient(&x, weight, self.config.norm_eps)?,
+            None => x,
         };
         let half = self.config.head_dim / 2;
         let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
@@ -233,55 +279,63 @@ impl<'a> Pass<'a> {
     fn attention(&self, layer: &Layer, x_nh: &Tensor) -> candle_core::Result<Tensor> {
         let Config { heads, kv_heads, head_dim, norm_eps, .. } = *self.config;
         let (b, t) = (self.rows, self.width);
-        let x = norm_with_gradient(x_nh, &layer.input_norm, norm_eps)?;
+        let x = norm_with_gradient(x_nh, &layer.input_norm, norm_eps)?.to_dtype(self.dtype)?;
         let q = self.normed_and_turned(&self.split(&layer.q.forward(&x)?, heads)?, layer.q_norm.as_ref())?;
         let k = self.normed_and_turned(&self.split(&layer.k.forward(&x)?, kv_heads)?, layer.k_norm.as_ref())?;
         let v = self.split(&layer.v.forward(&x)?, kv_heads)?;
         // The queries of one key head stand below each other, so that keys need not be repeated.
         let q = (q.reshape((b, kv_heads, heads / kv_heads * t, head_dim))? / (head_dim as f64).sqrt())?;
-        let scores = q.matmul(&k.t()?)?.reshape((b, heads, t, t))?.broadcast_add(&self.mask_tt)?;
+        let scores = q.to_dtype(self.dtype)?.matmul(&k.to_dtype(self.dtype)?.t()?)?.to_dtype(DType::F32)?;
+        let scores = scores.reshape((b, heads, t, t))?.broadcast_add(&self.mask)?;
         let weights = ops::softmax(&scores, D::Minus1)?.reshape((b, kv_heads, heads / kv_heads * t, t))?;
-        let mixed = weights.matmul(&v)?.reshape((b, heads, t, head_dim))?;
+        let mixed = weights.to_dtype(self.dtype)?.matmul(&v)?.reshape((b, heads, t, head_dim))?;
         mixed.transpose(1, 2)?.contiguous()?.reshape((b * t, heads * head_dim))
     }
 
     /// The rest of a layer; it treats every token alone, so any choice of rows may be given.
     fn rest(&self, layer: &Layer, x: &Tensor, mixed: &Tensor) -> candle_core::Result<Tensor> {
-        let x = (x + layer.o.forward(mixed)?)?;
-        let y = norm_with_gradient(&x, &layer.ffn_norm, self.config.norm_eps)?;
+        let x = (x + layer.o.forward(mixed)?.to_dtype(DType::F32)?)?;
+        let y = norm_with_gradient(&x, &layer.ffn_norm, self.config.norm_eps)?.to_dtype(self.dtype)?;
         let gated = (layer.gate.forward(&y)?.silu()? * layer.up.forward(&y)?)?;
-        x + layer.down.forward(&gated)?
+        x + layer.down.forward(&gated)?.to_dtype(DType::F32)?
+    }
+
+    /// One layer: float32 states of all tokens in; out those of `wanted` (indices into the tokens), or of all.
+    pub fn layer(&self, layer: &Layer, x: &Tensor, wanted: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        let layer = &layer.cast(self.dtype)?;
+        let mixed = self.attention(layer, x)?;
+        match wanted {
+            None => self.rest(layer, x, &mixed),
+            Some(wanted) => self.rest(layer, &x.index_select(wanted, 0)?, &mixed.index_select(wanted, 0)?),
+        }
+    }
+
+    /// The final norm.
+    pub fn normed(&self, weights: &Weights, x: &Tensor) -> candle_core::Result<Tensor> {
+        norm_with_gradient(x, &weights.norm.to_dtype(DType::F32)?, self.config.norm_eps)
     }
 }
 
 /// Hidden states after the final norm of chosen tokens: `[wanted, h]`, `wanted` being indices into the `n` tokens.
 ///
 /// The last layer's feed-forward is computed for the wanted tokens only.
-pub(super) fn hidden_of(config: &Config, weights: &Weights, batch: &Batch, wanted: &Tensor) -> Result<Tensor> {
-    let pass = Pass::new(config, batch, wanted.device())?;
-    let mut x = weights.embed.index_select(&batch.ids_n, 0)?.to_dtype(DType::F32)?;
+pub(super) fn hidden_of(pass: &Pass, weights: &Weights, batch: &Batch, wanted: &Tensor) -> Result<Tensor> {
+    let mut x = weights.embedded(&batch.ids_n)?;
     for (i, layer) in weights.layers.iter().enumerate() {
-        let mut mixed = pass.attention(layer, &x)?;
-        if i + 1 == weights.layers.len() {
-            mixed = mixed.index_select(wanted, 0)?;
-            x = x.index_select(wanted, 0)?;
-        }
-        x = pass.rest(layer, &x, &mixed)?;
+        let last = i + 1 == weights.layers.len();
+        x = pass.layer(layer, &x, last.then_some(wanted))?;
     }
-    Ok(norm_with_gradient(&x, &weights.norm, config.norm_eps)?)
+    Ok(pass.normed(weights, &x)?)
 }
 
 /// Hidden states of all tokens after every stage, for inspection.
-pub(super) fn hidden_states(config: &Config, weights: &Weights, batch: &Batch) -> Result<Hidden> {
-    let pass = Pass::new(config, batch, weights.embed.device())?;
-    let embed = weights.embed.index_select(&batch.ids_n, 0)?.to_dtype(DType::F32)?;
+pub(super) fn hidden_states(pass: &Pass, weights: &Weights, batch: &Batch) -> Result<Hidden> {
+    let embed = weights.embedded(&batch.ids_n)?;
     let mut layers: Vec<Tensor> = Vec::with_capacity(weights.layers.len());
     for layer in &weights.layers {
-        let x = layers.last().unwrap_or(&embed);
-        let mixed = pass.attention(layer, x)?;
-        layers.push(pass.rest(layer, x, &mixed)?);
+        layers.push(pass.layer(layer, layers.last().unwrap_or(&embed), None)?);
     }
-    let normed = norm_with_gradient(layers.last().unwrap_or(&embed), &weights.norm, config.norm_eps)?;
+    let normed = pass.normed(weights, layers.last().unwrap_or(&embed))?;
     Ok(Hidden { embed, layers, normed })
 }
 

@@ -151,9 +151,10 @@ pub struct Train {
     pub keep: usize,
     /// Longest prompt in tokens; the oldest context is dropped first.
     pub max_prompt_tokens: usize,
-    /// How a CPU multiplies matrices: `auto`, `f32` or `bf16`.
+    /// How matrices are multiplied: `auto`, `f32` or `bf16`.
     pub precision: Precision,
     /// Compute activations again in the backward pass instead of keeping them: less memory, about a third more time.
+    /// On a card it is always so.
     pub recompute: bool,
 }
 
@@ -179,11 +180,11 @@ impl Default for Train {
     }
 }
 
-/// How matrices are multiplied on a CPU; sums and all else are float32 always.
+/// How matrices are multiplied; sums and all else are float32 always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// bfloat16 where the processor multiplies it faster (AVX-512 BF16), float32 elsewhere.
+    /// bfloat16 on a card and where the processor multiplies it faster (AVX-512 BF16), float32 elsewhere.
     #[default]
     Auto,
     /// float32.

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Error, Result, anyhow, bail};
-use candle_core::Device;
 
 use super::{CopyRule, FrequentGain, PolicyRewriter, Rewriter};
-use crate::model::{Keep, Policy, hub, runs};
+use crate::model::{Keep, Policy, device, hub, runs};
 use crate::recipe::Recipe;
 use crate::store::{Split, Store};
 
@@ -45,7 +44,7 @@ impl Rewriter {
             None if name.contains('/') => hub::resolve(name, None)?,
             None => hub::resolve(name, None).map_err(|_| unknown(workspace, name))?,
         };
-        let policy = Policy::load_kept(&folder, Keep::AsStored, &Device::Cpu)?;
+        let policy = Policy::load_kept(&folder, Keep::AsStored, &device::open()?)?;
         let policy = policy.frozen().with_precision(recipe.train.precision);
         Ok(Self::Policy(Box::new(PolicyRewriter::new(name, policy, recipe.train.max_prompt_tokens)?)))
     }

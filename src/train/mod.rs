@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::words::bytes;
 use crate::journal::{Event, Journal, Table, stop};
-use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, hub, runs};
+use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub, runs};
 use crate::recipe::{Lora, Recipe};
 use crate::store::{ExampleRow, Lock, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
@@ -130,7 +130,7 @@ fn prepare<'a>(
         bail!("log {:?} has no training examples: run `core mine --log {}` first", options.log, options.log);
     }
     let fingerprint = Fingerprint::of(recipe, options, &log.origin, examples.len());
-    let device = Device::Cpu;
+    let device = device::open()?;
     let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
     let (policy, step) = match &newest {
         Some((folder, step)) => (Policy::load(folder, &device)?, *step),
@@ -142,7 +142,10 @@ fn prepare<'a>(
         optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
     }
     let sft = sft::Sft::new(&policy.tokenizer, &examples, recipe)?;
-    journal.note(memory_in_words(&policy.training_memory(&sft.largest_batch(&recipe.train))?))?;
+    journal.note(match device.is_cpu() {
+        true => memory_in_words(&policy.training_memory(&sft.largest_batch(&recipe.train))?),
+        false => format!("{} computes", device::name(&device)),
+    })?;
     let advice = match options.existing {
         Existing::Renew => "the newest step is saved; run the same command again to go on",
         _ => "the newest step is saved; run the same command with --resume to go on",

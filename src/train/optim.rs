@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Storage, Tensor, Var};
+use candle_core::{D, DType, Storage, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::model::{read_safetensors, write_safetensors};
@@ -83,6 +83,10 @@ impl Gradients {
     /// # Errors
     /// Only what the device reports.
     pub fn norm(&self) -> Result<f64> {
+        let Some(first) = self.0.first() else { return Ok(0.0) };
+        if !first.device().is_cpu() {
+            return Ok(f64::from(sum_on_device(&self.0)?.to_scalar::<f32>()?).sqrt());
+        }
         let mut sum = 0.0;
         for grad in &self.0 {
             sum += sum_of_squares(grad)?;
@@ -97,10 +101,15 @@ impl Gradients {
     }
 }
 
+/// The sum of squares of all tensors, left where they are: to ask a device for a number is to wait for it. Row by row
+/// first: on a card a sum to one number is the work of one of its many parts.
+fn sum_on_device(grads: &[Tensor]) -> candle_core::Result<Tensor> {
+    let sums =
+        grads.iter().map(|grad| grad.sqr()?.sum(D::Minus1)?.sum_all()).collect::<candle_core::Result<Vec<_>>>()?;
+    Tensor::stack(&sums, 0)?.sum_all()
+}
+
 fn sum_of_squares(grad: &Tensor) -> Result<f64> {
-    if !grad.device().is_cpu() {
-        return Ok(f64::from(grad.sqr()?.sum_all()?.to_scalar::<f32>()?));
-    }
     let (storage, layout) = grad.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { bail!("a gradient on the CPU is stored elsewhere") };
     // Chunks are summed in order, so that the sum does not depend on the number of threads.
@@ -334,6 +343,14 @@ mod tests {
                 assert!((a - b).abs() <= 1e-6 * b.abs().max(1e-6), "{a} {b}");
             }
         }
+    }
+
+    #[test]
+    fn the_norm_is_the_same_wherever_it_is_summed() {
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let grads = Gradients::new(vec![tensor(&[3.0, -4.0]), tensor(&[12.0])]);
+        assert_eq!(grads.norm().unwrap(), 13.0);
+        assert_eq!(sum_on_device(grads.tensors()).unwrap().to_scalar::<f32>().unwrap(), 169.0);
     }
 
     #[test]
