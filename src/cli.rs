@@ -114,6 +114,12 @@ pub enum Command {
         #[arg(long)]
         model: Option<String>,
     },
+    /// The fake index: valid query → its best documents, for serving rewrites without a search.
+    Fake {
+        /// What to do.
+        #[command(subcommand)]
+        what: Fake,
+    },
     /// Serve rewrites and searches over HTTP.
     Serve {
         /// Port; 0 takes a free one.
@@ -143,6 +149,24 @@ pub enum Command {
     Logs,
     /// Check this machine and workspace, and say what to do about what is missing.
     Doctor,
+}
+
+/// What can be done with the fake index.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Fake {
+    /// Build it from the store; a running server takes it up.
+    Build {
+        /// A log to build from; may be repeated [default: the recipe's own, and what its server logged].
+        #[arg(long, value_name = "NAME")]
+        log: Vec<String>,
+    },
+    /// What it holds.
+    Stats,
+    /// The documents of a query.
+    Show {
+        /// The query.
+        query: String,
+    },
 }
 
 /// Work that can be timed. Prompts have 200 tokens, completions 8.

@@ -13,7 +13,7 @@ use core_rewriter::report::List;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
-use core_rewriter::{ab, bench, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
+use core_rewriter::{ab, bench, demo, doctor, evaluate, fake, mine, report, rewrite, serve, simulate, train, watch};
 use serde::Serialize;
 
 #[global_allocator]
@@ -89,7 +89,15 @@ fn run(cli: Cli) -> Result<()> {
             let question = Question { query, file: context, watched, searched, place };
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
-        Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
+        Command::Fake { what } => {
+            let what = match what {
+                cli::Fake::Build { log } => fake::Do::Build(log),
+                cli::Fake::Stats => fake::Do::Stats,
+                cli::Fake::Show { query } => fake::Do::Show(query),
+            };
+            show(&fake::run(workspace, &recipe()?, &what)?, fake::Report::table, json)
+        }
+        Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, name.as_deref(), host, port),
         Command::Bench { work, steps } => {
             let (work, shape) = timed(work);
             show(&bench::run(work, shape, steps.map(|n| n as usize))?, bench::Report::table, json)

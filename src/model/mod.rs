@@ -5,6 +5,7 @@
 //! without a graph; both read the same variables.
 
 mod cached;
+mod cancel;
 mod chat;
 pub mod checkpoint;
 mod config;
@@ -29,6 +30,7 @@ use candle_core::{D, Device, Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+pub use cancel::Cancel;
 pub use config::{Config, Family};
 pub use decode::Completion;
 pub use gradient::{Pass, Slope};
@@ -268,20 +270,41 @@ impl Policy {
     /// # Errors
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+        self.generate_until(prompts, settings, seed, &Cancel::default())
+    }
+
+    /// [`Policy::generate`] for someone who may leave: once `cancel` is set no further token is computed, and what was not
+    /// done by then comes back unfinished.
+    ///
+    /// # Errors
+    /// Those of [`Policy::generate`].
+    pub fn generate_until(
+        &self,
+        prompts: &[Vec<u32>],
+        settings: &Decoding,
+        seed: u64,
+        cancel: &Cancel,
+    ) -> Result<Vec<Completion>> {
         if self.device.is_cpu() {
             let engine = self.engine()?;
             return self.on_slices(|params| {
                 let decode = |rows: &mut [decode::Row]| engine::decode(&engine, params, rows, settings);
-                decode::generate(&self.config, prompts, settings, seed, decode)
+                decode::generate(&self.config, prompts, settings, seed, cancel, decode)
             });
         }
-        self.generate_from_candle(prompts, settings, seed)
+        self.generate_from_candle(prompts, settings, seed, cancel)
     }
 
-    /// [`Policy::generate`] from candle's own operations: for devices other than the CPU, and the engine's reference.
-    fn generate_from_candle(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+    /// [`Policy::generate_until`] from candle's own operations: for devices other than the CPU, and the engine's reference.
+    fn generate_from_candle(
+        &self,
+        prompts: &[Vec<u32>],
+        settings: &Decoding,
+        seed: u64,
+        cancel: &Cancel,
+    ) -> Result<Vec<Completion>> {
         let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, rows, settings);
-        decode::generate(&self.config, prompts, settings, seed, decode)
+        decode::generate(&self.config, prompts, settings, seed, cancel, decode)
     }
 }
 
