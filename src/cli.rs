@@ -137,7 +137,7 @@ pub enum Command {
         /// The work of a step.
         #[command(subcommand)]
         work: Bench,
-        /// Timed steps [default: as many as about 10 s hold].
+        /// Timed steps, lookups or searches [default: as many as about 10 s hold; 200000 lookups; 5000 searches].
         #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         steps: Option<u32>,
     },
@@ -204,6 +204,18 @@ pub enum Bench {
         /// Shape of the decoder.
         #[arg(long, value_enum, default_value_t = Shape::Tiny)]
         shape: Shape,
+    },
+    /// Lookups in a fake index, one timed at a time.
+    Fake {
+        /// Queries in it.
+        #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+        keys: u32,
+    },
+    /// What near-line rewriting adds to a search, over HTTP on loopback.
+    Serve {
+        /// Documents in the index.
+        #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(500..))]
+        videos: u32,
     },
 }
 

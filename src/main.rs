@@ -98,10 +98,7 @@ fn run(cli: Cli) -> Result<()> {
             show(&fake::run(workspace, &recipe()?, &what)?, fake::Report::table, json)
         }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, name.as_deref(), host, port),
-        Command::Bench { work, steps } => {
-            let (work, shape) = timed(work);
-            show(&bench::run(work, shape, steps.map(|n| n as usize))?, bench::Report::table, json)
-        }
+        Command::Bench { work, steps } => timed(work, steps.map(|n| n as usize), json),
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
         Command::Logs => report::run(workspace, List::Logs, json),
@@ -109,14 +106,14 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// The work that a subcommand of `bench` names.
-fn timed(work: cli::Bench) -> (bench::Work, bench::Shape) {
+/// Times what a subcommand of `bench` names.
+fn timed(work: cli::Bench, steps: Option<usize>, json: bool) -> Result<()> {
     let trained = |cli::TrainShape::Tiny| bench::Shape::Tiny;
     let decoded = |shape| match shape {
         cli::Shape::Tiny => bench::Shape::Tiny,
         cli::Shape::Small => bench::Shape::Small,
     };
-    match work {
+    let (work, shape) = match work {
         cli::Bench::Sft { shape } => (bench::Work::Sft, trained(shape)),
         cli::Bench::Grpo { shape } => (bench::Work::Grpo, trained(shape)),
         cli::Bench::Mpo { shape, layout: cli::Layout::Pairs } => {
@@ -127,7 +124,16 @@ fn timed(work: cli::Bench) -> (bench::Work, bench::Shape) {
         }
         cli::Bench::Sample { shape } => (bench::Work::Sample, decoded(shape)),
         cli::Bench::Rewrite { shape } => (bench::Work::Rewrite, decoded(shape)),
-    }
+        cli::Bench::Fake { keys } => {
+            let report = bench::fake::run(keys as usize, steps.unwrap_or(200_000))?;
+            return show(&report, bench::fake::Report::table, json);
+        }
+        cli::Bench::Serve { videos } => {
+            let report = bench::serving::run(videos as usize, steps.unwrap_or(5_000))?;
+            return show(&report, bench::serving::Report::table, json);
+        }
+    };
+    show(&bench::run(work, shape, steps)?, bench::Report::table, json)
 }
 
 /// A file's or folder's own name, without its ending.

@@ -2,7 +2,11 @@
 //!
 //! Random weights and random ids, but the code paths of training: sampling, reference pass, gradient and update.
 
+mod client;
+pub mod fake;
 mod machine;
+mod scratch;
+pub mod serving;
 mod work;
 
 use std::time::Instant;

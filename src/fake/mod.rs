@@ -252,6 +252,8 @@ mod tests {
         log(dir.path(), "l-served", 1);
         let Report::Index(stats) = run(dir.path(), &recipe(), &Do::Build(vec![])).unwrap() else { panic!() };
         assert_eq!((stats.info.keys, stats.info.logs), (1, vec!["l".to_owned(), "l-served".to_owned()]));
-        assert!(run(dir.path(), &recipe(), &Do::Build(vec!["none".into()])).unwrap_err().to_string().contains("no log"));
+        assert!(
+            run(dir.path(), &recipe(), &Do::Build(vec!["none".into()])).unwrap_err().to_string().contains("no log")
+        );
     }
 }

@@ -59,11 +59,9 @@ fn check_fake(fake: &Fake) -> Result<()> {
     {
         ensure!((1..=1 << 16).contains(&value), "{key} is {value}: must be 1 or more (and 65536 or less)");
     }
-    for (key, value) in [
-        ("fake.prior_looks", fake.prior_looks),
-        ("fake.prior_clicks", fake.prior_clicks),
-        ("fake.weight", fake.weight),
-    ] {
+    for (key, value) in
+        [("fake.prior_looks", fake.prior_looks), ("fake.prior_clicks", fake.prior_clicks), ("fake.weight", fake.weight)]
+    {
         ensure!(value >= 0.0 && value.is_finite(), "{key} is {value}: must be 0 or more");
     }
     ensure!(

@@ -20,13 +20,7 @@ pub struct Serve {
 
 impl Default for Serve {
     fn default() -> Self {
-        Self {
-            deadline_ms: 200,
-            max_query_bytes: 512,
-            concurrency: 2,
-            rewrites: Rewrites::Live,
-            recall: Recall::Index,
-        }
+        Self { deadline_ms: 200, max_query_bytes: 512, concurrency: 2, rewrites: Rewrites::Live, recall: Recall::Index }
     }
 }
 

@@ -79,7 +79,8 @@ async fn take(paths: &Paths, body: Body<Value>) -> Result<Answer, Refusal> {
         Some(one) => vec![one],
     };
     if events.len() > MAX_EVENTS {
-        let text = format!("{} events in one request, at most {MAX_EVENTS} are taken: send them in parts", events.len());
+        let text =
+            format!("{} events in one request, at most {MAX_EVENTS} are taken: send them in parts", events.len());
         return Err((StatusCode::BAD_REQUEST, text));
     }
     let mut answer = Answer { taken: 0, known: 0, refused: Vec::new() };

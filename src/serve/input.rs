@@ -84,7 +84,9 @@ pub(super) fn check_id(name: &str, id: Option<&str>) -> Result<(), Refusal> {
     match id {
         Some(id) if id.trim().is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) => Err((
             StatusCode::BAD_REQUEST,
-            format!("{name} must have 1 to {MAX_ID_BYTES} bytes and no control characters; leave it out if there is none"),
+            format!(
+                "{name} must have 1 to {MAX_ID_BYTES} bytes and no control characters; leave it out if there is none"
+            ),
         )),
         _ => Ok(()),
     }
@@ -103,8 +105,7 @@ fn without_width(c: char) -> bool {
 
 /// Control characters, line and paragraph separators, marks that turn the direction of writing.
 fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn shorten(text: &mut String) {

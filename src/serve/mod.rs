@@ -57,7 +57,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// No index; a store that cannot be written; a port in use.
 pub fn run(workspace: &Path, recipe: &Recipe, rewriter: Option<&str>, host: IpAddr, port: u16) -> Result<()> {
     // Before anything is made: an empty workspace is told what to run.
-    let engine = Engine::open(&index_dir(workspace, &recipe.name)).context("no search to serve: run `core demo` first")?;
+    let dir = index_dir(workspace, &recipe.name);
+    let engine = Engine::open(&dir).map_err(|error| match dir.exists() {
+        true => error,
+        false => error.context("there is no search to serve yet: run `core demo` first"),
+    })?;
     let opened = rewriter.map_or_else(|| newest_run(workspace), |name| Ok(name.to_owned()));
     let name = opened.as_ref().map_or_else(|_| "none".to_owned(), Clone::clone);
     Journal::record(workspace, "serve", &name, &recipe.to_toml(), |journal| {
@@ -66,7 +70,8 @@ pub fn run(workspace: &Path, recipe: &Recipe, rewriter: Option<&str>, host: IpAd
         let (name, source) = source(workspace, recipe, opened, &cancel, &complaints, journal)?;
         let log = format!("{}-served", recipe.name);
         let gap_s = recipe.mine.session_gap_s;
-        let recorder = Recorder::start(workspace, &log, &format!("core serve, {}", recipe.name), gap_s, complaints.clone())?;
+        let recorder =
+            Recorder::start(workspace, &log, &format!("core serve, {}", recipe.name), gap_s, complaints.clone())?;
         let paths = Arc::new(Paths {
             engine: Arc::new(engine),
             source,

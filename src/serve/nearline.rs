@@ -82,8 +82,14 @@ impl Nearline {
         let (reader, writer) = (Store::open_existing(workspace)?, Store::open(workspace)?);
         let (queue, questions) = sync_channel(QUEUE);
         let pending = Arc::new(Mutex::new(Pending::default()));
-        let worker =
-            Worker { identity: identity.to_owned(), store: writer, answer, pending: pending.clone(), cancel, complaints };
+        let worker = Worker {
+            identity: identity.to_owned(),
+            store: writer,
+            answer,
+            pending: pending.clone(),
+            cancel,
+            complaints,
+        };
         std::thread::Builder::new()
             .name("nearline".into())
             .spawn(move || worker.run(&questions))

@@ -41,8 +41,13 @@ impl Store {
         let mut inner = || -> Result<()> {
             let tx = self.conn.transaction()?;
             for row in rows {
-                tx.prepare_cached("INSERT OR REPLACE INTO nearline VALUES (?,?,?,?,?)")?
-                    .execute(params![rewriter, row.key, row.rewrite, row.reason, row.made_ms])?;
+                tx.prepare_cached("INSERT OR REPLACE INTO nearline VALUES (?,?,?,?,?)")?.execute(params![
+                    rewriter,
+                    row.key,
+                    row.rewrite,
+                    row.reason,
+                    row.made_ms
+                ])?;
             }
             Ok(tx.commit()?)
         };

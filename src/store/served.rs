@@ -326,8 +326,7 @@ mod tests {
         assert_eq!(taken, [Taken::Yes, Taken::Yes, Taken::Yes, Taken::Yes, Taken::UnknownSearch, Taken::NotShown]);
         let session = &sessions(&store)[0];
         let clicks = &session.searches[0].clicks;
-        let as_kept: Vec<_> =
-            clicks.iter().map(|c| (c.doc.as_str(), c.rank, c.time_ms, c.dwell_s, c.bought)).collect();
+        let as_kept: Vec<_> = clicks.iter().map(|c| (c.doc.as_str(), c.rank, c.time_ms, c.dwell_s, c.bought)).collect();
         assert_eq!(as_kept, [("v2", 2, 5_000, Some(3.0), true), ("v1", 1, 9_000, Some(0.5), false)]);
         assert_eq!(session.watched.iter().map(|w| w.title.as_str()).collect::<Vec<_>>(), ["Jaguar car"]);
     }

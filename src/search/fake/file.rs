@@ -110,8 +110,9 @@ pub fn write(
         parts: parts.each_ref().map(|part| part.len() as u64),
         crc: crc.finalize(),
     };
-    publish(path, &info, &parts)
-        .with_context(|| format!("cannot write {}: check the folder's permissions and the disk's space", path.display()))?;
+    publish(path, &info, &parts).with_context(|| {
+        format!("cannot write {}: check the folder's permissions and the disk's space", path.display())
+    })?;
     Ok(info)
 }
 

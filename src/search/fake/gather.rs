@@ -153,9 +153,10 @@ impl<'a> Gather<'a> {
         let mut lists = Vec::with_capacity(self.queries.len());
         for (key, query) in self.queries {
             let head = query.clicks >= self.settings.head_clicks;
-            let scored = query.docs.iter().map(|(&doc, d)| {
-                (doc, if head { worth(d) } else { d.placed / query.searches as f64 })
-            });
+            let scored = query
+                .docs
+                .iter()
+                .map(|(&doc, d)| (doc, if head { worth(d) } else { d.placed / query.searches as f64 }));
             let mut scored: Vec<_> = scored.filter(|(_, score)| *score > 0.0).collect();
             let id = |doc: u32| &self.cards[doc as usize].doc;
             scored.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| id(a.0).cmp(id(b.0))));
@@ -180,7 +181,8 @@ mod tests {
     use crate::logs::Click;
 
     fn search(query: &str, shown: &[&str], clicks: &[(&str, f32)]) -> Search {
-        let click = |&(doc, dwell_s): &(&str, f32)| Click { doc: doc.into(), dwell_s: Some(dwell_s), ..Click::default() };
+        let click =
+            |&(doc, dwell_s): &(&str, f32)| Click { doc: doc.into(), dwell_s: Some(dwell_s), ..Click::default() };
         Search {
             query: query.into(),
             shown: shown.iter().map(|d| (*d).to_owned()).collect(),

@@ -54,13 +54,7 @@ impl From<Hit> for Ranked {
 /// `½ · best plain score · relevance · weight` of one that it has not. A document passes the filter when the plain page has
 /// it or its relevance is at least `fake.min_relevance`. Documents that the list does not name keep their score.
 #[must_use]
-pub fn merge(
-    query: &str,
-    plain: &[Hit],
-    list: &[Listed],
-    settings: &recipe::Fake,
-    size: usize,
-) -> Option<Vec<Ranked>> {
+pub fn merge(query: &str, plain: &[Hit], list: &[Listed], settings: &recipe::Fake, size: usize) -> Option<Vec<Ranked>> {
     let best = plain.iter().map(|hit| hit.score).fold(0.0, f64::max);
     let best = if best > 0.0 { best } else { 1.0 };
     let mut page: Vec<Ranked> = plain.iter().cloned().map(Ranked::from).collect();
