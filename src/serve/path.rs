@@ -97,7 +97,13 @@ impl Paths {
         let started = Instant::now();
         let (query, size, deadline) = (question.query.clone(), question.size, question.deadline);
         let paths = self.clone();
-        let help = self.within(deadline, async move { paths.help(question).await });
+        let help = async {
+            match paths.source {
+                // The plain path is exactly that: no task beside it.
+                Source::Off => Err(Fate::Off),
+                _ => self.within(deadline, async move { paths.help(question).await }).await,
+            }
+        };
         let (plain, help) = tokio::join!(self.engine_search(&query, None, size), help);
         let plain = plain?;
         let mut page = Page {
