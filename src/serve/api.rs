@@ -119,7 +119,7 @@ fn record(paths: &Paths, request: &Request, page: &Page, query_id: &str) {
         rewrite: page.rewrite.clone(),
         latency_ms: page.latency_ms,
     };
-    recorder.served(served, &paths.counters);
+    recorder.served(served);
 }
 
 /// An id that no other search of this machine has.

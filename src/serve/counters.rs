@@ -104,9 +104,9 @@ impl Counters {
         }
     }
 
-    /// A search on its way to the log: `queued` or `dropped`.
-    pub(super) fn logged(&self, result: &'static str) {
-        *self.lock().log.entry(result).or_default() += 1;
+    /// Searches on their way to the log: `written`, `failed`, or `dropped` for want of room.
+    pub(super) fn logged(&self, result: &'static str, searches: u64) {
+        *self.lock().log.entry(result).or_default() += searches;
     }
 
     /// What happened since this was last asked; none while nothing happens, after it was said once.

@@ -68,10 +68,15 @@ pub fn run(workspace: &Path, recipe: &Recipe, rewriter: Option<&str>, host: IpAd
         let opened = opened.and_then(|name| Rewriter::open(workspace, recipe, &name));
         let (complaints, cancel) = (Arc::new(Complaints::default()), Cancel::default());
         let (name, source) = source(workspace, recipe, opened, &cancel, &complaints, journal)?;
-        let log = format!("{}-served", recipe.name);
-        let gap_s = recipe.mine.session_gap_s;
-        let recorder =
-            Recorder::start(workspace, &log, &format!("core serve, {}", recipe.name), gap_s, complaints.clone())?;
+        let counters = Arc::new(Counters::default());
+        let recorder = Recorder::start(
+            workspace,
+            &format!("{}-served", recipe.name),
+            &format!("core serve, {}", recipe.name),
+            recipe.mine.session_gap_s,
+            counters.clone(),
+            complaints.clone(),
+        )?;
         let paths = Arc::new(Paths {
             engine: Arc::new(engine),
             source,
@@ -79,7 +84,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, rewriter: Option<&str>, host: IpAd
             fake: Arc::new(LiveIndex::new(&fake_path(workspace, &recipe.name))),
             recipe: recipe.clone(),
             recorder: Some(recorder),
-            counters: Counters::default(),
+            counters,
             complaints,
         });
         let runtime =

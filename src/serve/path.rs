@@ -30,7 +30,7 @@ pub(super) struct Paths {
     pub recipe: Recipe,
     /// None where nothing is logged: in tests of other things.
     pub recorder: Option<Recorder>,
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     pub complaints: Arc<Complaints>,
 }
 

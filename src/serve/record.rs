@@ -26,6 +26,7 @@ enum Message {
 /// The sending side, held by requests: a search never waits for the store.
 pub(super) struct Recorder {
     queue: SyncSender<Message>,
+    counters: Arc<Counters>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -39,23 +40,26 @@ impl Recorder {
         log: &str,
         origin: &str,
         session_gap_s: f64,
+        counters: Arc<Counters>,
         complaints: Arc<Complaints>,
     ) -> Result<Self> {
         let mut store = Store::open(workspace)?;
         let log = store.served_log(log, origin)?;
-        let writer = Writer { store, log, session_gap_ms: (session_gap_s * 1000.0) as i64, complaints };
+        let session_gap_ms = (session_gap_s * 1000.0) as i64;
+        let writer = Writer { store, log, session_gap_ms, counters: counters.clone(), complaints };
         let (queue, messages) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("log".into())
             .spawn(move || writer.run(&messages))
             .context("cannot start a thread for the log")?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, counters, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has a search written; one that finds no room is counted and let go.
-    pub(super) fn served(&self, served: Served, counters: &Counters) {
-        let kept = self.queue.try_send(Message::Served(Box::new(served)));
-        counters.logged(if kept.is_ok() { "queued" } else { "dropped" });
+    pub(super) fn served(&self, served: Served) {
+        if self.queue.try_send(Message::Served(Box::new(served))).is_err() {
+            self.counters.logged("dropped", 1);
+        }
     }
 
     /// Has feedback written, behind all searches sent before it; what became of each once it is in the store.
@@ -84,6 +88,7 @@ struct Writer {
     store: Store,
     log: i64,
     session_gap_ms: i64,
+    counters: Arc<Counters>,
     complaints: Arc<Complaints>,
 }
 
@@ -106,6 +111,8 @@ impl Writer {
                 }
                 Ok(taken)
             });
+            let searches = batch.iter().filter(|message| matches!(message, Message::Served(_))).count();
+            self.counters.logged(if written.is_ok() { "written" } else { "failed" }, searches as u64);
             let written = written.map_err(|error| {
                 let text = format!("{error:#}");
                 self.complaints.say(&format!("what was served is not logged: {text}"));

@@ -1,7 +1,7 @@
 //! The log of a server: searches and feedback are appended as they come, in the tables that mining reads.
 
 use anyhow::{Result, bail};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::logs::json;
 use super::{LogKind, Seen, Store, Watched, explain};
@@ -95,7 +95,9 @@ impl Store {
     ) -> Result<T> {
         let path = self.path.clone();
         let inner = || -> Result<T> {
-            let tx = self.conn.transaction()?;
+            // For writing from the start: a transaction that reads first is refused, not made to wait, when another one wrote
+            // in between.
+            let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let out = fill(&mut Appender { conn: &tx, log, session_gap_ms })?;
             tx.commit()?;
             Ok(out)
@@ -187,25 +189,23 @@ impl Appender<'_> {
 
     /// The session of a search: the one it names, else the person's last one if they searched not long ago, else a new one.
     fn session(&self, served: &Served) -> Result<i64> {
-        let found: Option<i64> = match &served.session {
-            Some(id) => {
-                let mut stmt = self.conn.prepare_cached("SELECT pk FROM session WHERE log = ? AND id = ?")?;
-                stmt.query_row(params![self.log, id], |r| r.get(0)).optional()?
+        if served.session.is_none() {
+            let sql = "SELECT session.pk, (SELECT max(time_ms) FROM search WHERE session = session.pk)
+                       FROM session WHERE log = ? AND user = ? ORDER BY start_ms DESC LIMIT 1";
+            let mut stmt = self.conn.prepare_cached(sql)?;
+            let last: Option<(i64, Option<i64>)> =
+                stmt.query_row(params![self.log, served.user], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+            if let Some((pk, Some(at))) = last
+                && served.time_ms - at <= self.session_gap_ms
+            {
+                return Ok(pk);
             }
-            None => {
-                let sql = "SELECT session.pk, (SELECT max(time_ms) FROM search WHERE session = session.pk)
-                           FROM session WHERE log = ? AND user = ? ORDER BY start_ms DESC LIMIT 1";
-                let mut stmt = self.conn.prepare_cached(sql)?;
-                let last: Option<(i64, Option<i64>)> =
-                    stmt.query_row(params![self.log, served.user], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
-                let fresh = |at: &Option<i64>| at.is_some_and(|at| served.time_ms - at <= self.session_gap_ms);
-                last.filter(|(_, at)| fresh(at)).map(|(pk, _)| pk)
-            }
-        };
-        if let Some(pk) = found {
-            return Ok(pk);
         }
         let id = served.session.clone().unwrap_or_else(|| format!("{}@{}", served.user, served.query_id));
+        let mut stmt = self.conn.prepare_cached("SELECT pk FROM session WHERE log = ? AND id = ?")?;
+        if let Some(pk) = stmt.query_row(params![self.log, id], |r| r.get(0)).optional()? {
+            return Ok(pk);
+        }
         self.conn
             .prepare_cached(
                 "INSERT INTO session (log, id, user, start_ms, place, watched_json) VALUES (?,?,?,?,?,'[]')",
@@ -329,6 +329,24 @@ mod tests {
         let as_kept: Vec<_> = clicks.iter().map(|c| (c.doc.as_str(), c.rank, c.time_ms, c.dwell_s, c.bought)).collect();
         assert_eq!(as_kept, [("v2", 2, 5_000, Some(3.0), true), ("v1", 1, 9_000, Some(0.5), false)]);
         assert_eq!(session.watched.iter().map(|w| w.title.as_str()).collect::<Vec<_>>(), ["Jaguar car"]);
+    }
+
+    #[test]
+    fn an_append_holds_the_store_from_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, mut other) = (Store::open(dir.path()).unwrap(), Store::open(dir.path()).unwrap());
+        let log = store.served_log("l", "here").unwrap();
+        other.conn.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let kept = crate::store::Kept { key: "k".into(), rewrite: None, reason: "rejected".into(), made_ms: 1 };
+        let appended = store.append(log, GAP_MS, |a| {
+            // It has only read so far; whoever writes now would have it refused.
+            a.find("a")?;
+            let refused = other.keep_nearline("m", std::slice::from_ref(&kept)).is_err();
+            a.search(&served("a", "u", 1, &[]))?;
+            Ok(refused)
+        });
+        assert!(appended.unwrap(), "another writer came in between");
+        other.keep_nearline("m", &[kept]).unwrap();
     }
 
     #[test]

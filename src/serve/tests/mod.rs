@@ -51,7 +51,7 @@ fn paths(workspace: &Path, source: Source, change: impl FnOnce(&mut Recipe)) -> 
         fake: Arc::new(fake),
         recipe,
         recorder: None,
-        counters: Counters::default(),
+        counters: Arc::new(Counters::default()),
         complaints: Arc::new(Complaints::default()),
     })
 }
