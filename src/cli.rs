@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod bench;
+
+pub use bench::{Bench, Layout, Precision, Setting, Shape};
+
 /// Learn when and how to rewrite a search query from what the searcher just did.
 #[derive(Debug, Parser)]
 #[command(name = "core", version, about, propagate_version = true)]
@@ -140,6 +144,12 @@ pub enum Command {
         #[arg(long)]
         model: Option<String>,
     },
+    /// The fake index: valid query → its best documents, for serving rewrites without a search.
+    Fake {
+        /// What to do.
+        #[command(subcommand)]
+        what: Fake,
+    },
     /// Serve rewrites and searches over HTTP.
     Serve {
         /// Port; 0 takes a free one.
@@ -157,16 +167,7 @@ pub enum Command {
         /// The work of a step.
         #[command(subcommand)]
         work: Bench,
-        /// Shape of the decoder.
-        #[arg(long, global = true, value_enum, default_value_t = Shape::Tiny)]
-        shape: Shape,
-        /// How matrices are multiplied [default: bf16 where this processor is faster with it, else f32].
-        #[arg(long, global = true, value_enum)]
-        precision: Option<Precision>,
-        /// Compute activations again in the backward pass instead of keeping them.
-        #[arg(long, global = true)]
-        recompute: bool,
-        /// Timed steps [default: as many as about 10 s hold].
+        /// Timed steps, lookups or searches [default: as many as about 10 s hold; 200000 lookups; 5000 searches].
         #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         steps: Option<u32>,
     },
@@ -180,61 +181,22 @@ pub enum Command {
     Doctor,
 }
 
-/// Work that can be timed. Prompts have 200 tokens, completions 8; half the batch or less for the small shape.
+/// What can be done with the fake index.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Bench {
-    /// A supervised update on 16 sequences (small: 2).
-    Sft,
-    /// A GRPO update on 4 prompts × 8 completions (small: 1 × 8): sampling, reference pass, update.
-    Grpo,
-    /// An MPO update on 16 pairs (small: 1): reference pass, update.
-    Mpo {
-        /// How the pairs stand in prompts.
-        #[arg(long, value_enum, default_value_t = Layout::Pairs)]
-        layout: Layout,
+pub enum Fake {
+    /// Build it from the store; a running server takes it up.
+    Build {
+        /// A log to build from; may be repeated [default: the recipe's own, and what its server logged].
+        #[arg(long, value_name = "NAME")]
+        log: Vec<String>,
     },
-    /// 8 sampled completions for each of 4 prompts (small: 1).
-    Sample,
-    /// One greedy completion.
-    Rewrite,
-    /// Lay a run's lines of JSON, ours and the peers', side by side (scripts/benchmarks.sh makes one).
-    Compare {
-        /// File with a case a line.
-        run: PathBuf,
-        /// Write the page in Markdown here as well.
-        #[arg(long, value_name = "FILE")]
-        page: Option<PathBuf>,
+    /// What it holds.
+    Stats,
+    /// The documents of a query.
+    Show {
+        /// The query.
+        query: String,
     },
-}
-
-/// Shapes of the decoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Shape {
-    /// Qwen3 with 4.2 million parameters, trained in full.
-    Tiny,
-    /// Qwen3-0.6B in bfloat16, trained with LoRA adapters of rank 16 on every projection.
-    Small,
-    /// Qwen3-4B likewise, with the batches of tiny; on a card alone.
-    #[value(name = "qwen3-4b")]
-    Qwen3_4b,
-}
-
-/// How matrices are multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// float32.
-    F32,
-    /// Operands rounded to bfloat16, sums in float32.
-    Bf16,
-}
-
-/// How pairs stand in prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Layout {
-    /// A pair each.
-    Pairs,
-    /// 2 chosen against 2 rejected each.
-    Shared,
 }
 
 /// Who is in which arm of an experiment.

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod ab;
 pub mod doctor;
 pub mod evaluate;
+pub mod fake;
 pub mod mine;
 pub mod report;
 pub mod rewrite;

@@ -14,7 +14,7 @@ use core_rewriter::report::List;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
-use core_rewriter::{ab, bench, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
+use core_rewriter::{ab, bench, demo, doctor, evaluate, fake, mine, report, rewrite, serve, simulate, train, watch};
 use serde::Serialize;
 
 #[global_allocator]
@@ -109,10 +109,16 @@ fn run(cli: Cli) -> Result<()> {
             let question = Question { query, file: context, watched, searched, place };
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
-        Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
-        Command::Bench { work, shape, precision, recompute, steps } => {
-            bench(work, shape, (precision, recompute), steps, json)
+        Command::Fake { what } => {
+            let what = match what {
+                cli::Fake::Build { log } => fake::Do::Build(log),
+                cli::Fake::Stats => fake::Do::Stats,
+                cli::Fake::Show { query } => fake::Do::Show(query),
+            };
+            show(&fake::run(workspace, &recipe()?, &what)?, fake::Report::table, json)
         }
+        Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, name.as_deref(), host, port),
+        Command::Bench { work, steps } => timed(work, steps.map(|n| n as usize), json),
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
         Command::Logs => report::run(workspace, List::Logs, json),
@@ -120,21 +126,15 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// Times a case, or lays a run of many side by side.
-fn bench(
-    work: cli::Bench,
-    shape: cli::Shape,
-    (precision, recompute): (Option<cli::Precision>, bool),
-    steps: Option<u32>,
-    json: bool,
-) -> Result<()> {
-    let work = match work {
-        cli::Bench::Sft => bench::Work::Sft,
-        cli::Bench::Grpo => bench::Work::Grpo,
-        cli::Bench::Mpo { layout: cli::Layout::Pairs } => bench::Work::Mpo(bench::Layout::Pairs),
-        cli::Bench::Mpo { layout: cli::Layout::Shared } => bench::Work::Mpo(bench::Layout::Shared),
-        cli::Bench::Sample => bench::Work::Sample,
-        cli::Bench::Rewrite => bench::Work::Rewrite,
+/// Times what a subcommand of `bench` names, or lays a run of many side by side.
+fn timed(work: cli::Bench, steps: Option<usize>, json: bool) -> Result<()> {
+    let (work, setting) = match work {
+        cli::Bench::Sft(setting) => (bench::Work::Sft, setting),
+        cli::Bench::Grpo(setting) => (bench::Work::Grpo, setting),
+        cli::Bench::Mpo { layout: cli::Layout::Pairs, setting } => (bench::Work::Mpo(bench::Layout::Pairs), setting),
+        cli::Bench::Mpo { layout: cli::Layout::Shared, setting } => (bench::Work::Mpo(bench::Layout::Shared), setting),
+        cli::Bench::Sample(setting) => (bench::Work::Sample, setting),
+        cli::Bench::Rewrite(setting) => (bench::Work::Rewrite, setting),
         cli::Bench::Compare { run, page } => {
             let comparison = bench::compare(&run)?;
             if let Some(page) = page {
@@ -142,19 +142,30 @@ fn bench(
             }
             return show(&comparison, bench::Comparison::table, json);
         }
+        cli::Bench::Fake { keys } => {
+            let report = bench::fake::run(keys as usize, steps.unwrap_or(200_000))?;
+            return show(&report, bench::fake::Report::table, json);
+        }
+        cli::Bench::Serve { videos } => {
+            let report = bench::serving::run(videos as usize, steps.unwrap_or(5_000))?;
+            return show(&report, bench::serving::Report::table, json);
+        }
     };
-    let shape = match shape {
+    show(&bench::run(case(work, setting), steps)?, bench::Report::table, json)
+}
+
+fn case(work: bench::Work, setting: cli::Setting) -> bench::Case {
+    let shape = match setting.shape {
         cli::Shape::Tiny => bench::Shape::Tiny,
         cli::Shape::Small => bench::Shape::Small,
         cli::Shape::Qwen3_4b => bench::Shape::Qwen3_4b,
     };
-    let precision = match precision {
+    let precision = match setting.precision {
         None => Precision::Auto,
         Some(cli::Precision::F32) => Precision::F32,
         Some(cli::Precision::Bf16) => Precision::Bf16,
     };
-    let case = bench::Case { work, shape, precision, recompute };
-    show(&bench::run(case, steps.map(|n| n as usize))?, bench::Report::table, json)
+    bench::Case { work, shape, precision, recompute: setting.recompute }
 }
 
 /// A file's or folder's own name, without its ending.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use core_rewriter::model::device::{self, Wish};
-use core_rewriter::model::{Decoding, Group, Pass, Policy, Slope};
+use core_rewriter::model::{Cancel, Decoding, Group, Pass, Policy, Slope};
 use core_rewriter::train::optim::{AdamW, AdamWSettings, Decay, Gradients};
 use golden::{close_relative, distance, flat, ids, list, number, numbers, relative_l2};
 use serde_json::Value;
@@ -114,7 +114,8 @@ fn decoding_follows_transformers_and_agrees_with_training() {
         let cases = golden::json(&format!("forward/{model}.json"));
         let cases = list(&cases["cases"]);
         let mut prompts: Vec<Vec<u32>> = cases.iter().map(|case| ids(&case["input_ids"])).collect();
-        let greedy = policy.generate_from_candle(&prompts, &Decoding::greedy(12, vec![]), 0).unwrap();
+        let greedy =
+            policy.generate_from_candle(&prompts, &Decoding::greedy(12, vec![]), 0, &Cancel::default()).unwrap();
         for (case, ours) in cases.iter().zip(&greedy) {
             // The best two tokens are nearer to each other in these cases than bfloat16 rounds.
             if bounds.dtype == DType::F32 {
@@ -122,7 +123,9 @@ fn decoding_follows_transformers_and_agrees_with_training() {
             }
         }
         prompts.extend(prompts.clone());
-        let sampled = policy.generate_from_candle(&prompts, &Decoding::sampled(9, 1.0, (1..8).collect()), 11).unwrap();
+        let sampled = policy
+            .generate_from_candle(&prompts, &Decoding::sampled(9, 1.0, (1..8).collect()), 11, &Cancel::default())
+            .unwrap();
         let group = |(p, c): (&Vec<u32>, &core_rewriter::model::Completion)| Group {
             prompt: p.clone(),
             completions: vec![c.ids.clone()],

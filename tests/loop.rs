@@ -2,64 +2,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use common::server::Server;
 use common::{core, json, ok};
 use serde_json::{Value, json as j};
-
-struct Server(Child, u16);
-
-impl Server {
-    fn start(workspace: &Path) -> Self {
-        let args = ["serve", "--recipe", "tiny", "--port", "0"];
-        let mut child = core(workspace).args(args).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = lines.find(|l| l.as_ref().unwrap().contains("http://")).unwrap().unwrap();
-        let port = line.split("127.0.0.1:").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(child, port)
-    }
-
-    fn send(&self, request: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.1)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, text.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
-    }
-
-    fn post(&self, path: &str, body: &str) -> (u16, Value) {
-        let length = body.len();
-        let head =
-            format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n");
-        let (status, text) = self.send(&format!("{head}Content-Length: {length}\r\n\r\n{body}"));
-        (status, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
-    }
-}
-
-impl Server {
-    /// Ctrl-C; the exit code.
-    fn stop(mut self) -> Option<i32> {
-        let asked = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
-        assert!(asked.success());
-        self.0.wait().unwrap().code()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn demo_then_everything_that_stands_on_it() {
@@ -96,7 +43,7 @@ fn rewrites_from_the_terminal(workspace: &Path) {
 }
 
 fn serves(workspace: &Path) {
-    let server = Server::start(workspace);
+    let server = Server::start(workspace, &["--recipe", "tiny"]);
     let (status, health) = server.get("/healthz");
     assert_eq!((status, serde_json::from_str::<Value>(&health).unwrap()["status"].clone()), (200, j!("ok")));
 

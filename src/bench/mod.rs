@@ -2,8 +2,12 @@
 //!
 //! Random weights and random ids, but the code paths of training: sampling, reference pass, gradient and update.
 
+mod client;
 mod compare;
+pub mod fake;
 mod machine;
+mod scratch;
+pub mod serving;
 mod work;
 
 use std::time::Instant;

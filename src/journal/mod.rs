@@ -77,11 +77,33 @@ pub enum Event {
         /// The numbers.
         body: serde_json::Value,
     },
+    /// What a server did in its last seconds.
+    Serving {
+        /// How many seconds these are, in milliseconds.
+        span_ms: u64,
+        /// Answered searches by the path they took: `plain`, `fused`, `fake`.
+        paths: BTreeMap<String, PathTimes>,
+        /// What became of rewriting, one a search: `hit`, `reject`, `miss`, `late`, `error`, `off`.
+        rewriting: BTreeMap<String, u64>,
+        /// Requests of any route that were refused or failed.
+        refused: u64,
+    },
     /// A sentence for a person.
     Note {
         /// The sentence.
         text: String,
     },
+}
+
+/// How often a server's path was taken, and how long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct PathTimes {
+    /// Searches.
+    pub count: u64,
+    /// Half of them were answered within this, milliseconds.
+    pub p50_ms: f64,
+    /// 99 % of them were.
+    pub p99_ms: f64,
 }
 
 /// JSON has no NaN: it is written as null, and read back here so that a run that blew up is not passed over.

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::cancel::Cancel;
 use super::config::Config;
 use super::sampling::{Decoding, distribution, draw, log_probability};
 
@@ -21,12 +22,13 @@ pub struct Completion {
     pub finished: bool,
 }
 
-/// Decodes one completion per prompt; see `Policy::generate`. `decode` runs a turn's rows to their ends.
+/// Decodes one completion per prompt; see `Policy::generate_until`. `decode` runs a turn's rows to their ends.
 pub(super) fn generate(
     config: &Config,
     prompts: &[Vec<u32>],
     settings: &Decoding,
     seed: u64,
+    cancel: &Cancel,
     decode: impl Fn(&mut [Row]) -> Result<()>,
 ) -> Result<Vec<Completion>> {
     settings.check()?;
@@ -37,7 +39,7 @@ pub(super) fn generate(
     for (turn, part) in prompts.chunks(ROWS_AT_ONCE).enumerate() {
         let first = turn * ROWS_AT_ONCE;
         let mut rows: Vec<Row> =
-            (first..).zip(part).map(|(i, prompt)| Row::new(config, prompt, settings, seed, i)).collect();
+            (first..).zip(part).map(|(i, prompt)| Row::new(config, prompt, settings, (seed, i), cancel)).collect();
         decode(&mut rows)?;
         completions.extend(rows.into_iter().map(|row| row.out));
     }
@@ -67,19 +69,28 @@ pub(super) struct Row<'a> {
     pub prompt: &'a [u32],
     /// Most tokens to decode.
     pub limit: usize,
+    cancel: &'a Cancel,
     rng: ChaCha8Rng,
     out: Completion,
     done: bool,
 }
 
 impl<'a> Row<'a> {
-    fn new(config: &Config, prompt: &'a [u32], settings: &Decoding, seed: u64, index: usize) -> Self {
+    fn new(
+        config: &Config,
+        prompt: &'a [u32],
+        settings: &Decoding,
+        (seed, index): (u64, usize),
+        cancel: &'a Cancel,
+    ) -> Self {
         // The stream depends on the prompt's index alone, never on who shares the batch.
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(index as u64);
         let limit = settings.max_new_tokens.min(config.max_positions - prompt.len());
+        // A row without room is not even prefilled.
+        let limit = if cancel.is_set() { 0 } else { limit };
         let out = Completion { ids: Vec::new(), logprobs: Vec::new(), finished: false };
-        Self { prompt, limit, rng, out, done: limit == 0 }
+        Self { prompt, limit, cancel, rng, out, done: limit == 0 }
     }
 
     fn take(&mut self, logits: &[f32], settings: &Decoding) -> Result<()> {
@@ -91,7 +102,7 @@ impl<'a> Row<'a> {
         self.out.ids.push(id);
         self.out.logprobs.push(log_probability(logits, id));
         self.out.finished = settings.eos.contains(&id);
-        self.done = self.out.finished || self.out.ids.len() == self.limit;
+        self.done = self.out.finished || self.out.ids.len() == self.limit || self.cancel.is_set();
         Ok(())
     }
 }
@@ -128,5 +139,48 @@ pub(super) fn run(
         let last: Vec<u32> = alive.iter().filter_map(|i| rows[*i].out.ids.last().copied()).collect();
         let positions: Vec<usize> = alive.iter().map(|i| rows[*i].prompt.len() + rows[*i].out.ids.len() - 1).collect();
         logits = steps.step(&last, &positions)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::ModelShape;
+
+    /// A decoder whose waiting reader leaves after some steps.
+    struct Leaving<'a> {
+        cancel: &'a Cancel,
+        steps: usize,
+        leaves_at: usize,
+    }
+
+    impl Steps for Leaving<'_> {
+        fn step(&mut self, ids: &[u32], _: &[usize]) -> Result<Vec<Vec<f32>>> {
+            self.steps += 1;
+            if self.steps == self.leaves_at {
+                self.cancel.set();
+            }
+            Ok(vec![vec![0.0, 1.0]; ids.len()])
+        }
+
+        fn keep(&mut self, _: &[usize]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_cancelled_completion_costs_no_further_token() {
+        let config = Config::scratch(&ModelShape::default(), 300);
+        let (cancel, settings) = (Cancel::default(), Decoding::greedy(20, vec![]));
+        let mut row = Row::new(&config, &[1, 2], &settings, (0, 0), &cancel);
+        let mut steps = Leaving { cancel: &cancel, steps: 0, leaves_at: 3 };
+        run(&mut [&mut row], vec![vec![0.0, 1.0]], &mut steps, &settings).unwrap();
+        assert_eq!((steps.steps, row.out.ids.len(), row.out.finished), (3, 4, false));
+        assert_eq!(Row::new(&config, &[1, 2], &settings, (0, 0), &cancel).limit, 0, "nothing is started for nobody");
+        let other = Cancel::default();
+        let mut row = Row::new(&config, &[1, 2], &settings, (0, 0), &other);
+        let mut steps = Leaving { cancel: &cancel, steps: 0, leaves_at: 3 };
+        run(&mut [&mut row], vec![vec![0.0, 1.0]], &mut steps, &settings).unwrap();
+        assert_eq!((steps.steps, row.out.ids.len()), (19, 20), "one who still waits is served to the end");
     }
 }

@@ -7,6 +7,7 @@
 mod batch;
 mod by_layer;
 mod cached;
+mod cancel;
 mod chat;
 pub mod checkpoint;
 mod config;
@@ -32,6 +33,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 
+pub use cancel::Cancel;
 pub use config::{Config, Family};
 pub use decode::Completion;
 pub use engine::Memory;
@@ -330,16 +332,32 @@ impl Policy {
     /// # Errors
     /// An empty or too long prompt, ids outside the vocabulary, settings out of range, logits that are not finite.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Decoding, seed: u64) -> Result<Vec<Completion>> {
+        self.generate_until(prompts, settings, seed, &Cancel::default())
+    }
+
+    /// [`Policy::generate`] for someone who may leave: once `cancel` is set no further token is computed, and what was not
+    /// done by then comes back unfinished.
+    ///
+    /// # Errors
+    /// Those of [`Policy::generate`].
+    pub fn generate_until(
+        &self,
+        prompts: &[Vec<u32>],
+        settings: &Decoding,
+        seed: u64,
+        cancel: &Cancel,
+    ) -> Result<Vec<Completion>> {
         if self.device.is_cpu() {
             return self.with_packed(|engine, params| {
                 let decode = |rows: &mut [decode::Row]| engine::decode(engine, params, rows, settings);
-                decode::generate(&self.config, prompts, settings, seed, decode)
+                decode::generate(&self.config, prompts, settings, seed, cancel, decode)
             });
         }
-        self.generate_from_candle(prompts, settings, seed)
+        self.generate_from_candle(prompts, settings, seed, cancel)
     }
 
-    /// [`Policy::generate`] from candle's own operations: for devices other than the CPU, and the engine's reference.
+    /// [`Policy::generate_until`] from candle's own operations: for devices other than the CPU, and the engine's
+    /// reference.
     ///
     /// # Errors
     /// Those of [`Policy::generate`].
@@ -348,9 +366,10 @@ impl Policy {
         prompts: &[Vec<u32>],
         settings: &Decoding,
         seed: u64,
+        cancel: &Cancel,
     ) -> Result<Vec<Completion>> {
         let decode = |rows: &mut [decode::Row]| cached::decode(&self.config, &self.plain, self.dtype, rows, settings);
-        decode::generate(&self.config, prompts, settings, seed, decode)
+        decode::generate(&self.config, prompts, settings, seed, cancel, decode)
     }
 }
 

@@ -100,7 +100,7 @@ fn the_engine_and_candle_decode_the_same() {
         // More than one turn.
         let prompts = vec![prompts; 12].concat();
         let ours = policy.generate(&prompts, &settings, 3).unwrap();
-        let theirs = policy.generate_from_candle(&prompts, &settings, 3).unwrap();
+        let theirs = policy.generate_from_candle(&prompts, &settings, 3, &Cancel::default()).unwrap();
         assert!(ours.iter().any(|c| c.finished) && ours.iter().any(|c| !c.finished));
         for (i, (a, b)) in ours.iter().zip(&theirs).enumerate() {
             assert_eq!(a.ids, b.ids, "{family:?} prompt {i}");

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Lora, Recipe};
+use super::{Fake, Lora, Recipe};
 
 /// Refuses the first value out of bounds.
 pub(super) fn check(r: &Recipe) -> Result<()> {
@@ -36,6 +36,7 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     );
     ensure!(m.head_dim.is_multiple_of(2), "model.head_dim is {}: rotary embedding needs an even width", m.head_dim);
     check_lora(&r.lora)?;
+    check_fake(&r.fake)?;
     ensure!(r.train.lr > 0.0, "train.lr is {}: must be above 0", r.train.lr);
     Ok(())
 }
@@ -49,6 +50,31 @@ fn check_lora(lora: &Lora) -> Result<()> {
     for target in &lora.targets {
         ensure!(TARGETS.contains(&target.as_str()), "lora.targets names {target:?}: use {}", TARGETS.join(", "));
     }
+    Ok(())
+}
+
+fn check_fake(fake: &Fake) -> Result<()> {
+    for (key, value) in
+        [("fake.top", fake.top), ("fake.min_people", fake.min_people), ("fake.head_clicks", fake.head_clicks)]
+    {
+        ensure!((1..=1 << 16).contains(&value), "{key} is {value}: must be 1 or more (and 65536 or less)");
+    }
+    for (key, value) in
+        [("fake.prior_looks", fake.prior_looks), ("fake.prior_clicks", fake.prior_clicks), ("fake.weight", fake.weight)]
+    {
+        ensure!(value >= 0.0 && value.is_finite(), "{key} is {value}: must be 0 or more");
+    }
+    ensure!(
+        (0.0..=1.0).contains(&fake.min_relevance),
+        "fake.min_relevance is {}: a share must lie in [0, 1]",
+        fake.min_relevance
+    );
+    let looked_at = |x: &f64| *x > 0.0 && *x <= 1.0;
+    ensure!(
+        !fake.examination.is_empty() && fake.examination.iter().all(looked_at),
+        "fake.examination is {:?}: give shares above 0 and at most 1, from the top of the page down",
+        fake.examination
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod errors;
 mod sections;
 mod seeds;
+mod serving;
 mod usage;
 
 use std::path::Path;
@@ -14,8 +15,9 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AbTest, Lora, Mine, ModelShape, Precision, SearchPath, Serve, Train, World};
+pub use sections::{AbTest, Lora, Mine, ModelShape, Precision, SearchPath, Train, World};
 pub use seeds::{Fingerprint, stream};
+pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
@@ -46,6 +48,8 @@ pub struct Recipe {
     pub ab: AbTest,
     /// The HTTP server.
     pub serve: Serve,
+    /// The index of valid queries that a server may answer rewrites from.
+    pub fake: Fake,
 }
 
 impl Default for Recipe {
@@ -61,6 +65,7 @@ impl Default for Recipe {
             search: SearchPath::default(),
             ab: AbTest::default(),
             serve: Serve::default(),
+            fake: Fake::default(),
         }
     }
 }
@@ -133,6 +138,8 @@ mod tests {
             ("[lora]\nalpha = 0\n", "lora.alpha"),
             ("[lora]\ntargets = ['lm_head']\n", "lora.targets"),
             ("[lora]\ntargets = []\n", "lora.targets"),
+            ("[fake]\nexamination = []\n", "fake.examination"),
+            ("[fake]\nmin_people = 0\n", "fake.min_people"),
         ] {
             let error = format!("{:#}", Recipe::parse(text, "my.toml").unwrap_err());
             assert!(error.contains(key), "{error}");

@@ -260,21 +260,3 @@ impl Default for AbTest {
         Self { weeks: 1, resamples: 2_000 }
     }
 }
-
-/// The HTTP server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Serve {
-    /// A rewrite that takes longer is dropped and the plain answer goes out.
-    pub deadline_ms: u64,
-    /// Longest query accepted, in bytes.
-    pub max_query_bytes: usize,
-    /// Rewrites decoded at once; more wait, and give up at the deadline.
-    pub concurrency: usize,
-}
-
-impl Default for Serve {
-    fn default() -> Self {
-        Self { deadline_ms: 200, max_query_bytes: 512, concurrency: 2 }
-    }
-}

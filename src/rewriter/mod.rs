@@ -11,6 +11,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::logs::Context;
+use crate::model::Cancel;
 use crate::task::Target;
 
 pub use baselines::{CopyRule, FrequentGain};
@@ -41,6 +42,22 @@ pub enum Reason {
     Unchanged,
     /// The model had not finished after the longest answer allowed.
     Truncated,
+    /// Nobody waited for the answer any more.
+    Cancelled,
+}
+
+impl Reason {
+    /// The word for it in logs and counts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rewritten => "rewritten",
+            Self::Rejected => "rejected",
+            Self::Unchanged => "unchanged",
+            Self::Truncated => "truncated",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// An answer.
@@ -86,16 +103,34 @@ impl Rewriter {
         }
     }
 
+    /// What an answer depends on besides the request: answers kept under another identity are not this rewriter's.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        match self {
+            Self::Policy(policy) => policy.identity(),
+            rule => rule.name(),
+        }
+    }
+
     /// Answers many requests, in their order.
     ///
     /// # Errors
     /// Those of the model.
     pub fn rewrite(&self, requests: &[(&Context, &str)]) -> Result<Vec<Outcome>> {
+        self.rewrite_until(requests, &Cancel::default())
+    }
+
+    /// [`Rewriter::rewrite`] for someone who may leave: once `cancel` is set no further token is computed, and the rest
+    /// comes back as [`Reason::Cancelled`].
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn rewrite_until(&self, requests: &[(&Context, &str)], cancel: &Cancel) -> Result<Vec<Outcome>> {
         match self {
             Self::Never => Ok(requests.iter().map(|_| Outcome::rejected()).collect()),
             Self::FrequentGain(rule) => Ok(requests.iter().map(|(_, query)| rule.rewrite(query)).collect()),
             Self::CopyRule(rule) => Ok(requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect()),
-            Self::Policy(policy) => policy.rewrite(requests),
+            Self::Policy(policy) => policy.rewrite(requests, cancel),
         }
     }
 }

@@ -44,9 +44,14 @@ impl Rewriter {
             None if name.contains('/') => hub::resolve(name, None)?,
             None => hub::resolve(name, None).map_err(|_| unknown(workspace, name))?,
         };
+        // A run that is trained again, or a folder made anew, holds other weights under the same name.
+        let made = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
+        let made_ms = made.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis());
+        let identity = format!("{} of {made_ms}", folder.display());
         let policy = Policy::load_kept(&folder, Keep::AsStored, &device::open()?)?;
         let policy = policy.frozen().with_precision(recipe.train.precision);
-        Ok(Self::Policy(Box::new(PolicyRewriter::new(name, policy, recipe.train.max_prompt_tokens)?)))
+        let rewriter = PolicyRewriter::new(name, &identity, policy, recipe.train.max_prompt_tokens)?;
+        Ok(Self::Policy(Box::new(rewriter)))
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Outcome, Reason};
 use crate::logs::Context;
-use crate::model::{Decoding, Policy};
+use crate::model::{Cancel, Decoding, Policy};
 use crate::task::Target;
 
 /// Longest answer in tokens; queries are short.
@@ -15,18 +15,19 @@ const BATCH: usize = 32;
 /// A model with its template.
 pub struct PolicyRewriter {
     name: String,
+    identity: String,
     policy: Policy,
     max_prompt_tokens: usize,
 }
 
 impl PolicyRewriter {
-    /// Wraps a loaded model; `name` is what tables call it.
+    /// Wraps a loaded model; `name` is what tables call it, `identity` tells its weights from others of that name.
     ///
     /// # Errors
     /// A tokenizer that can carry no template.
-    pub fn new(name: &str, policy: Policy, max_prompt_tokens: usize) -> Result<Self> {
+    pub fn new(name: &str, identity: &str, policy: Policy, max_prompt_tokens: usize) -> Result<Self> {
         policy.tokenizer.task_template()?;
-        Ok(Self { name: name.to_owned(), policy, max_prompt_tokens })
+        Ok(Self { name: name.to_owned(), identity: identity.to_owned(), policy, max_prompt_tokens })
     }
 
     /// Name in tables.
@@ -35,11 +36,18 @@ impl PolicyRewriter {
         &self.name
     }
 
-    /// Answers many requests, in their order; the answer to one never depends on the others.
+    /// Tells this model's answers from those of other weights of the same name.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Answers many requests, in their order; the answer to one never depends on the others. Once `cancel` is set the rest
+    /// is given up.
     ///
     /// # Errors
     /// Those of the model.
-    pub fn rewrite(&self, requests: &[(&Context, &str)]) -> Result<Vec<Outcome>> {
+    pub fn rewrite(&self, requests: &[(&Context, &str)], cancel: &Cancel) -> Result<Vec<Outcome>> {
         let tokenizer = &self.policy.tokenizer;
         let settings = Decoding::greedy(MAX_NEW_TOKENS, tokenizer.end_tokens());
         let mut outcomes = Vec::with_capacity(requests.len());
@@ -48,11 +56,12 @@ impl PolicyRewriter {
                 .iter()
                 .map(|(context, query)| tokenizer.prompt(context, query, self.max_prompt_tokens))
                 .collect::<Result<Vec<_>>>()?;
-            let completions = self.policy.generate(&prompts, &settings, 0)?;
+            let completions = self.policy.generate_until(&prompts, &settings, 0, cancel)?;
             for ((_, query), completion) in batch.iter().zip(completions) {
                 let logprob = Some(completion.logprobs.iter().map(|&lp| f64::from(lp)).sum());
                 outcomes.push(if !completion.finished {
-                    Outcome { rewrite: None, reason: Reason::Truncated, logprob }
+                    let reason = if cancel.is_set() { Reason::Cancelled } else { Reason::Truncated };
+                    Outcome { rewrite: None, reason, logprob }
                 } else {
                     match tokenizer.read_completion(&completion.ids)? {
                         Target::Reject => Outcome { rewrite: None, reason: Reason::Rejected, logprob },

@@ -3,6 +3,7 @@
 //! The plain path is `bm25 × popularity^w`. With a rewrite the candidates of both queries are ranked together
 //! ([`rank`] has the formula). Without one, or with one that finds nothing, the answer is the plain path's, bit for bit.
 
+pub mod fake;
 mod folder;
 mod index;
 mod rank;

@@ -1,109 +1,187 @@
-//! What a request runs: search and rewriting side by side, the rewrite under a deadline.
+//! What a request runs: the search and everything about rewriting side by side, the latter under a deadline.
+//!
+//! Nothing that rewriting does can reach the plain answer: it runs in a task of its own, and whatever becomes of that
+//! task, late, failed, panicked or without a result, the plain page goes out as it is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use anyhow::{Result, anyhow};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
+use super::complaints::Complaints;
 use super::counters::Counters;
+use super::fate::Fate;
+use super::record::Recorder;
+use super::source::Source;
 use crate::logs::Context;
-use crate::recipe::{Recipe, SearchPath, Serve};
-use crate::rewriter::{Outcome, Reason, Rewriter};
+use crate::recipe::{Recall, Recipe, SearchPath};
+use crate::search::fake::{Listed, Live as LiveIndex, Ranked, merge};
 use crate::search::{Engine, Hit};
 
 /// Everything a request needs.
 pub(super) struct Paths {
-    engine: Arc<Engine>,
-    rewriter: Arc<Rewriter>,
-    search: SearchPath,
-    serve: Serve,
-    slots: Arc<Semaphore>,
-    pub counters: Counters,
+    pub engine: Arc<Engine>,
+    pub source: Source,
+    /// Name of the rewriter, for people.
+    pub rewriter: String,
+    pub fake: Arc<LiveIndex>,
+    pub recipe: Recipe,
+    /// None where nothing is logged: in tests of other things.
+    pub recorder: Option<Recorder>,
+    pub counters: Arc<Counters>,
+    pub complaints: Arc<Complaints>,
 }
 
-/// How the rewrite of a request went.
-pub(super) struct Rewriting {
-    /// The rewrite, if there is one to use.
-    pub rewrite: Option<String>,
-    /// Why there is one or none: a [`Reason`], or `late`, or `error`.
+/// A question as it was taken in.
+pub(super) struct Question {
+    pub query: String,
+    pub context: Context,
+    pub size: usize,
+    pub deadline: Duration,
+}
+
+/// A page and how it came about.
+pub(super) struct Page {
+    pub hits: Vec<Ranked>,
+    /// `plain`, `fused` or `fake`.
     pub path: &'static str,
+    /// What the page was changed with; none on the plain path.
+    pub rewrite: Option<String>,
+    pub fate: Fate,
+    /// Version of the fake index that was asked.
+    pub fake_version: Option<u64>,
     pub latency_ms: f64,
 }
 
-impl Paths {
-    pub fn new(engine: Engine, rewriter: Rewriter, recipe: &Recipe) -> Self {
-        let slots = Arc::new(Semaphore::new(recipe.serve.concurrency));
-        let (search, serve) = (recipe.search.clone(), recipe.serve.clone());
-        Self {
-            engine: Arc::new(engine),
-            rewriter: Arc::new(rewriter),
-            search,
-            serve,
-            slots,
-            counters: Counters::default(),
-        }
-    }
+/// What rewriting brings to a page.
+enum Found {
+    /// The fused ranking.
+    Fused(Vec<Hit>),
+    /// The rewrite's list, and the version of the index it stands in.
+    Listed(Vec<Listed>, u64),
+}
 
-    pub fn rewriter_name(&self) -> &str {
-        self.rewriter.name()
-    }
+/// A task that ends with whoever waits for it.
+struct Helper<T>(JoinHandle<T>);
 
-    pub fn documents(&self) -> usize {
-        self.engine.len()
-    }
-
-    pub fn limits(&self) -> &Serve {
-        &self.serve
-    }
-
-    pub fn page(&self) -> usize {
-        self.search.page
-    }
-
-    /// A rewrite within the deadline. Never fails: what goes wrong is counted, and no rewrite comes back.
-    pub async fn rewrite(&self, context: Context, query: String) -> Rewriting {
-        let started = Instant::now();
-        let deadline = Duration::from_millis(self.serve.deadline_ms);
-        let answer = timeout(deadline, self.outcome(context, query)).await;
-        let (rewrite, path) = match answer {
-            Ok(Ok(outcome)) => (outcome.rewrite, label(outcome.reason)),
-            Ok(Err(e)) => {
-                eprintln!("  rewriting failed, the plain answer went out: {e:#}");
-                (None, "error")
-            }
-            Err(_) => (None, "late"),
-        };
-        let latency_ms = started.elapsed().as_secs_f64() * 1000.0;
-        self.counters.rewrite(path, latency_ms);
-        Rewriting { rewrite, path, latency_ms }
-    }
-
-    async fn outcome(&self, context: Context, query: String) -> Result<Outcome> {
-        // A request that gives up while it waits frees nothing and costs nothing.
-        let slot = self.slots.clone().acquire_owned().await?;
-        let rewriter = self.rewriter.clone();
-        spawn_blocking(move || {
-            let _slot = slot;
-            rewriter.rewrite(&[(&context, &query)])?.pop().context("one question has one answer")
-        })
-        .await?
-    }
-
-    /// The fused ranking, or the plain one when there is no rewrite to fuse.
-    pub async fn search(&self, query: String, rewrite: Option<String>, page: usize) -> Result<Vec<Hit>> {
-        let (engine, settings) = (self.engine.clone(), SearchPath { page, ..self.search.clone() });
-        spawn_blocking(move || engine.search(&query, rewrite.as_deref(), &settings)).await?
+impl<T> Drop for Helper<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
-fn label(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Rewritten => "rewritten",
-        Reason::Rejected => "rejected",
-        Reason::Unchanged => "unchanged",
-        Reason::Truncated => "truncated",
+impl Paths {
+    /// The longest that a request may wait for rewriting.
+    pub(super) fn deadline(&self, asked_ms: Option<u64>) -> Duration {
+        let most = self.recipe.serve.deadline_ms;
+        Duration::from_millis(asked_ms.map_or(most, |asked| asked.min(most)))
+    }
+
+    /// A rewrite within the deadline. Never fails: what goes wrong is its fate.
+    pub(super) async fn rewrite(self: &Arc<Self>, question: Question) -> (Option<String>, Fate) {
+        let (paths, deadline) = (self.clone(), question.deadline);
+        let task = async move { paths.source.rewrite(question.context, &question.query).await };
+        match self.within(deadline, task).await {
+            Ok((rewrite, fate)) => (rewrite, fate),
+            Err(fate) => (None, fate),
+        }
+    }
+
+    /// A page.
+    ///
+    /// # Errors
+    /// Those of the plain search alone.
+    pub(super) async fn search(self: &Arc<Self>, question: Question) -> Result<Page> {
+        let started = Instant::now();
+        let (query, size, deadline) = (question.query.clone(), question.size, question.deadline);
+        let paths = self.clone();
+        let help = async {
+            match paths.source {
+                // The plain path is exactly that: no task beside it.
+                Source::Off => Err(Fate::Off),
+                _ => self.within(deadline, async move { paths.help(question).await }).await,
+            }
+        };
+        let (plain, help) = tokio::join!(self.engine_search(&query, None, size), help);
+        let plain = plain?;
+        let mut page = Page {
+            hits: Vec::new(),
+            path: "plain",
+            rewrite: None,
+            fate: Fate::Off,
+            fake_version: None,
+            latency_ms: 0.0,
+        };
+        match help {
+            Ok((fate, None)) | Err(fate) => page.fate = fate,
+            Ok((fate, Some((rewrite, Found::Fused(hits))))) => {
+                page.hits = hits.into_iter().map(Ranked::from).collect();
+                (page.path, page.fate, page.rewrite) = ("fused", fate, Some(rewrite));
+            }
+            Ok((fate, Some((rewrite, Found::Listed(list, version))))) => {
+                page.fake_version = Some(version);
+                match merge(&query, &plain, &list, &self.recipe.fake, size) {
+                    Some(hits) => {
+                        (page.hits, page.path, page.fate, page.rewrite) = (hits, "fake", fate, Some(rewrite));
+                    }
+                    None => page.fate = Fate::Irrelevant,
+                }
+            }
+        }
+        if page.path == "plain" {
+            page.hits = plain.into_iter().map(Ranked::from).collect();
+        }
+        page.latency_ms = started.elapsed().as_secs_f64() * 1000.0;
+        Ok(page)
+    }
+
+    /// Runs a task about rewriting to its end or to the deadline; trouble becomes a fate.
+    async fn within<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        task: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T, Fate> {
+        let mut helper = Helper(tokio::spawn(task));
+        match timeout(deadline, &mut helper.0).await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => {
+                self.complaints.say(&format!("no rewriting, the plain answer went out: {error:#}"));
+                Err(Fate::Failed)
+            }
+            Ok(Err(panicked)) => {
+                self.complaints.say(&format!("rewriting panicked, the plain answer went out: {panicked}"));
+                Err(Fate::Failed)
+            }
+            Err(_) => Err(Fate::Late),
+        }
+    }
+
+    /// A rewrite, and what it brings.
+    async fn help(&self, question: Question) -> Result<(Fate, Option<(String, Found)>)> {
+        let Question { query, context, size, .. } = question;
+        let (rewrite, fate) = self.source.rewrite(context, &query).await?;
+        let Some(rewrite) = rewrite else { return Ok((fate, None)) };
+        let found = match self.recipe.serve.recall {
+            Recall::Index => Found::Fused(self.engine_search(&query, Some(rewrite.clone()), size).await?),
+            Recall::Fake => match self.listed(&rewrite) {
+                Some((list, version)) => Found::Listed(list, version),
+                None => return Ok((Fate::Missed, None)),
+            },
+        };
+        Ok((fate, Some((rewrite, found))))
+    }
+
+    fn listed(&self, rewrite: &str) -> Option<(Vec<Listed>, u64)> {
+        let index = self.fake.current()?;
+        Some((index.get(rewrite)?, index.info().version))
+    }
+
+    async fn engine_search(&self, query: &str, rewrite: Option<String>, size: usize) -> Result<Vec<Hit>> {
+        let (engine, query) = (self.engine.clone(), query.to_owned());
+        let settings = SearchPath { page: size, ..self.recipe.search.clone() };
+        let searched = spawn_blocking(move || engine.search(&query, rewrite.as_deref(), &settings)).await;
+        searched.map_err(|e| anyhow!("the search panicked: {e}"))?
     }
 }

@@ -17,6 +17,8 @@ pub enum LogKind {
     World,
     /// A User Behavior Insights file.
     Ubi,
+    /// What a server showed, and what came back.
+    Served,
 }
 
 impl LogKind {
@@ -26,6 +28,7 @@ impl LogKind {
         match self {
             Self::World => "world",
             Self::Ubi => "ubi",
+            Self::Served => "served",
         }
     }
 }
@@ -38,7 +41,7 @@ pub struct LogInfo {
     pub id: i64,
     /// Unique name.
     pub name: String,
-    /// `world` or `ubi`.
+    /// `world`, `ubi` or `served`.
     pub kind: String,
     /// Recipe fingerprint, or path of the file.
     pub origin: String,

@@ -1,12 +1,14 @@
 //! The workspace's one SQLite file: schema, migrations, and every query outside the journal.
 //!
-//! The schema is documented in `schema.sql`. WAL lets `watch` and `serve` read while a run writes.
+//! The schema is documented in `schema.sql` and the files of later versions beside it. WAL lets `watch` and `serve` read while a run writes.
 
 mod examples;
 mod health;
 mod lock;
 mod logs;
+mod nearline;
 mod records;
+mod served;
 mod split;
 
 use std::path::{Path, PathBuf};
@@ -19,11 +21,13 @@ pub use examples::{ExampleRow, Split};
 pub use health::{Health, health};
 pub use lock::Lock;
 pub use logs::{LogInfo, LogKind, LogWriter};
+pub use nearline::Kept;
 pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
+pub use served::{Appender, Feedback, Served, Taken};
 pub use split::person_split;
 
 /// Each entry takes the store from version `index` to `index + 1`.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_served.sql")];
 
 /// Name of the store inside a workspace folder.
 pub const FILE_NAME: &str = "core.db";

@@ -13,11 +13,12 @@ pub(super) enum Page {
     Training,
     Samples,
     Log,
+    Serving,
 }
 
 impl Page {
-    /// In the order of the keys 1 to 4.
-    pub(super) const ALL: [Self; 4] = [Self::Runs, Self::Training, Self::Samples, Self::Log];
+    /// In the order of the keys 1 to 5.
+    pub(super) const ALL: [Self; 5] = [Self::Runs, Self::Training, Self::Samples, Self::Log, Self::Serving];
 
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -25,6 +26,7 @@ impl Page {
             Self::Training => "Training",
             Self::Samples => "Samples",
             Self::Log => "Log",
+            Self::Serving => "Serving",
         }
     }
 
@@ -73,12 +75,13 @@ impl App {
         }
     }
 
-    /// The run a page is about: the opened one, else the newest (that trains, for the pages about training).
+    /// The run a page is about: the opened one, else the newest (that trains or serves, for the pages about that).
     pub(super) fn run_of(&self, page: Page) -> Option<&RunInfo> {
         let newest = || self.runs.first().map(|run| run.id);
         let id = self.opened.or(match page {
             Page::Runs | Page::Log => newest(),
             Page::Training | Page::Samples => self.training.or_else(newest),
+            Page::Serving => self.runs.iter().find(|run| run.verb == "serve").map(|run| run.id).or_else(newest),
         })?;
         self.runs.iter().find(|run| run.id == id)
     }
@@ -90,7 +93,9 @@ impl App {
 
     /// Runs whose events are needed, each with the place of the newest event taken in. Others are let go.
     pub(super) fn wanted(&mut self) -> Vec<(i64, i64)> {
-        let mut ids: Vec<_> = [Page::Training, Page::Log].iter().filter_map(|&p| Some(self.run_of(p)?.id)).collect();
+        let mut ids: Vec<_> =
+            [Page::Training, Page::Log, Page::Serving].iter().filter_map(|&p| Some(self.run_of(p)?.id)).collect();
+        ids.sort_unstable();
         ids.dedup();
         self.views.retain(|id, _| ids.contains(id));
         ids.into_iter().map(|id| (id, self.views.entry(id).or_default().last_event)).collect()
@@ -136,7 +141,11 @@ impl App {
         if let Some(run) = self.runs.get(self.run_at()) {
             self.opened = Some(run.id);
             (self.sample, self.line) = (None, None);
-            self.page = if ["train", "demo"].contains(&run.verb.as_str()) { Page::Training } else { Page::Log };
+            self.page = match run.verb.as_str() {
+                "train" | "demo" => Page::Training,
+                "serve" => Page::Serving,
+                _ => Page::Log,
+            };
         }
     }
 
@@ -166,6 +175,8 @@ impl App {
                 let at = to(self.line_at(&ids), last);
                 self.line = ids.get(at).copied().filter(|_| at < last);
             }
+            // All of it is on the screen.
+            Page::Serving => (),
         }
     }
 

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use super::app::{App, Page};
 use super::keys::HELP;
 use super::text::{cut, fold};
-use super::{draw_lists, draw_training};
+use super::{draw_lists, draw_serving, draw_training};
 
 /// How things are painted. Colour only repeats what words and marks say.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +78,7 @@ pub(super) fn draw(frame: &mut Frame, app: &App, now_ms: i64, paint: Paint) {
         Page::Training => draw_training::training(frame, body, app, now_ms, paint),
         Page::Samples => draw_lists::samples(frame, body, app, paint),
         Page::Log => draw_lists::log(frame, body, app, now_ms, paint),
+        Page::Serving => draw_serving::serving(frame, body, app, now_ms, paint),
     };
     if !draws_something {
         frame.render_widget(Paragraph::new(nothing(app)).wrap(Wrap { trim: true }), inset(body));
@@ -98,6 +99,7 @@ fn nothing(app: &App) -> String {
         Page::Runs | Page::Log => "This run has said nothing yet.",
         Page::Training => "No training numbers yet. Page 4 (Log) tells what the run is doing.",
         Page::Samples => "No samples yet: they come with each evaluation.",
+        Page::Serving => "Nothing served yet: start `core serve` in another terminal and send it a search.",
     }
     .into()
 }
@@ -136,6 +138,7 @@ fn footer(frame: &mut Frame, area: Rect, app: &App, paint: Paint) {
         Page::Runs => "j/k move  Enter open",
         Page::Training => "j/k metric",
         Page::Samples | Page::Log => "j/k scroll",
+        Page::Serving => "",
     };
     let follow = if app.opened.is_some() { "  f follow newest" } else { "" };
     let keys = format!(" q quit  ? help  Tab page  {moves}{follow}");

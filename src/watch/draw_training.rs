@@ -87,7 +87,6 @@ fn draw_charts(frame: &mut Frame, area: Rect, view: &RunView, chosen: &str, pain
 
 fn chart(frame: &mut Frame, area: Rect, name: &str, metric: &Metric, paint: Paint) {
     let (train, eval) = (metric.train.points(), metric.eval.points());
-    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
     let mut title = vec![Span::styled(name.to_owned(), paint.strong())];
     if !train.is_empty() {
         title.push(Span::styled("  ⠒⠒ train", paint.accent()));
@@ -95,8 +94,21 @@ fn chart(frame: &mut Frame, area: Rect, name: &str, metric: &Metric, paint: Pain
     if !eval.is_empty() {
         title.push(Span::styled("  • eval", paint.warn()));
     }
-    frame.render_widget(Line::from(title), head);
-    let all = || train.iter().chain(&eval);
+    plot(frame, area, Line::from(title), &train, &eval, paint);
+}
+
+/// A title over a chart of a line and of dots.
+pub(super) fn plot(
+    frame: &mut Frame,
+    area: Rect,
+    title: Line,
+    train: &[(f64, f64)],
+    eval: &[(f64, f64)],
+    paint: Paint,
+) {
+    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+    frame.render_widget(title, head);
+    let all = || train.iter().chain(eval);
     if all().next().is_none() {
         return;
     }
@@ -104,8 +116,8 @@ fn chart(frame: &mut Frame, area: Rect, name: &str, metric: &Metric, paint: Pain
     let (low, high) = margin(span(all().map(|p| p.1)));
     let line = |points, style: Style| Dataset::default().graph_type(GraphType::Line).data(points).style(style);
     let data = vec![
-        line(&train, paint.accent()).marker(Marker::Braille),
-        line(&eval, paint.warn()).graph_type(GraphType::Scatter).marker(Marker::Dot),
+        line(train, paint.accent()).marker(Marker::Braille),
+        line(eval, paint.warn()).graph_type(GraphType::Scatter).marker(Marker::Dot),
     ];
     let middle = (low + high) / 2.0;
     let steps = [left, right].map(|step| format!("{step:.0}"));

@@ -7,9 +7,11 @@ mod app;
 mod curve;
 mod draw;
 mod draw_lists;
+mod draw_serving;
 mod draw_training;
 mod feed;
 mod keys;
+mod served;
 #[cfg(test)]
 mod tests;
 mod text;

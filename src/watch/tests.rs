@@ -11,7 +11,7 @@ use super::app::{App, Page};
 use super::draw::{Paint, draw};
 use super::feed::Feed;
 use super::keys;
-use crate::journal::{Event, Journal, Logged, RunInfo, Status};
+use crate::journal::{Event, Journal, Logged, PathTimes, RunInfo, Status};
 use crate::store::{self, Store};
 
 const START_MS: i64 = 1_700_000_000_000;
@@ -91,6 +91,61 @@ fn training_app() -> App {
     app
 }
 
+/// A server's minute: quiet, busy, and quiet again.
+fn serving_events() -> Vec<Event> {
+    let one = |second: u64| {
+        let busy = (5..25).contains(&second);
+        let path = |name: &str, count, p50_ms, p99_ms| (name.to_owned(), PathTimes { count, p50_ms, p99_ms });
+        let paths = [
+            path("plain", 40 + 7 * second, 0.8, 2.0 + second as f64 / 10.0),
+            path("fused", 30 + second, 1.7, 4.5 + (second % 5) as f64),
+            path("fake", 12, 0.9, 2.25),
+        ];
+        let fates = [("hit", 42), ("reject", 20 + second), ("miss", 9), ("late", second / 9), ("error", second / 20)];
+        Event::Serving {
+            span_ms: 2_000,
+            paths: if busy { paths.into() } else { Default::default() },
+            rewriting: fates.into_iter().filter(|_| busy).map(|(fate, n)| (fate.to_owned(), n)).collect(),
+            refused: u64::from(second == 7),
+        }
+    };
+    (1..=24).map(one).collect()
+}
+
+fn serving_app() -> App {
+    let mut app = training_app();
+    app.runs.insert(0, RunInfo { name: "tiny-sft".into(), ..info(10, "serve", "running") });
+    let logged = |(i, event)| Logged { id: i as i64 + 500, run: 10, time_ms: START_MS + i as i64 * 2_000, event };
+    app.take(10, &serving_events().into_iter().enumerate().map(logged).collect::<Vec<_>>());
+    app
+}
+
+#[test]
+fn the_serving_page_looks_as_in_its_file() {
+    let mut app = serving_app();
+    press(&mut app, &[KeyCode::Char('5')]);
+    same("serving", &app, 80, 24);
+    same("serving-wide", &app, 120, 40);
+    same("serving-tiny", &app, 20, 5);
+    assert!(app.wanted().iter().any(|(run, _)| *run == 10), "its events are read");
+    let mut app = serving_app();
+    press(&mut app, &[KeyCode::Enter]);
+    assert_eq!((app.page, app.opened), (Page::Serving, Some(10)), "a server opens on its page");
+}
+
+#[test]
+fn a_quiet_server_says_what_to_do_and_one_gone_quiet_shows_no_old_rate() {
+    let mut app = training_app();
+    app.page = Page::Serving;
+    assert!(screen(&app, 80, 24, START_MS).contains("Nothing served yet: start `core serve`"));
+    let mut app = serving_app();
+    app.page = Page::Serving;
+    let idle = Event::Serving { span_ms: 2_000, paths: [].into(), rewriting: [].into(), refused: 0 };
+    app.take(10, &[Logged { id: 900, run: 10, time_ms: START_MS + 50_000, event: idle }]);
+    let shown = screen(&app, 80, 24, START_MS + 60_000);
+    assert!(shown.contains(" 0 searches/s"), "{shown}");
+}
+
 #[test]
 fn every_page_looks_as_in_its_file() {
     let mut app = training_app();
@@ -105,7 +160,7 @@ fn every_page_looks_as_in_its_file() {
 
 #[test]
 fn no_size_and_no_page_is_too_small_or_too_large() {
-    let mut app = training_app();
+    let mut app = serving_app();
     for help in [false, true] {
         app.help = help;
         for page in Page::ALL {
@@ -121,7 +176,7 @@ fn no_size_and_no_page_is_too_small_or_too_large() {
 
 #[test]
 fn without_colour_the_text_is_the_same() {
-    let mut app = training_app();
+    let mut app = serving_app();
     for page in Page::ALL {
         app.page = page;
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::curve::Curve;
+use super::served::Served;
 use crate::journal::{Event, Logged, words};
 
 /// Most samples kept, newest first to stay.
@@ -74,6 +75,7 @@ pub(super) struct RunView {
     pub samples: VecDeque<Sample>,
     pub lines: VecDeque<Line>,
     pub stages: Vec<Stage>,
+    pub served: Served,
     pace: VecDeque<(u64, i64)>,
 }
 
@@ -106,6 +108,9 @@ impl RunView {
             }
             Event::Checkpoint { step, path } => self.line(logged, format!("checkpoint of step {step}: {path}")),
             Event::Report { title, .. } => self.line(logged, format!("report of {title} is in the store")),
+            Event::Serving { span_ms, paths, rewriting, refused } => {
+                self.served.take(*time_ms, *span_ms, paths, rewriting, *refused);
+            }
             Event::Note { text } => self.line(logged, text.clone()),
         }
     }

@@ -1,6 +1,8 @@
 //! Running the binary from tests.
 #![allow(dead_code)]
 
+pub mod server;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -12,6 +12,7 @@
 //! - Something opened outside search, or opened from a search and not left within `fail_dwell_s`, counts as watched.
 
 mod build;
+mod event;
 mod lines;
 mod row;
 mod sessions;
@@ -25,6 +26,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{LogFile, Skipped};
 use crate::recipe;
+pub use event::{Heard, hear};
 use lines::{Lines, excerpt};
 use row::Parsed;
 

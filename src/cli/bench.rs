@@ -1,0 +1,91 @@
+//! What `core bench` can time, and its flags.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Work that can be timed. Prompts have 200 tokens, completions 8; half the batch or less for the small shape.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Bench {
+    /// A supervised update on 16 sequences (small: 2).
+    Sft(Setting),
+    /// A GRPO update on 4 prompts × 8 completions (small: 1 × 8): sampling, reference pass, update.
+    Grpo(Setting),
+    /// An MPO update on 16 pairs (small: 1): reference pass, update.
+    Mpo {
+        /// How the pairs stand in prompts.
+        #[arg(long, value_enum, default_value_t = Layout::Pairs)]
+        layout: Layout,
+        /// Shape and arithmetic.
+        #[command(flatten)]
+        setting: Setting,
+    },
+    /// 8 sampled completions for each of 4 prompts (small: 1).
+    Sample(Setting),
+    /// One greedy completion.
+    Rewrite(Setting),
+    /// Lay a run's lines of JSON, ours and the peers', side by side (scripts/benchmarks.sh makes one).
+    Compare {
+        /// File with a case a line.
+        run: PathBuf,
+        /// Write the page in Markdown here as well.
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
+    },
+    /// Lookups in a fake index, one timed at a time.
+    Fake {
+        /// Queries in it.
+        #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+        keys: u32,
+    },
+    /// What near-line rewriting adds to a search, over HTTP on loopback.
+    Serve {
+        /// Documents in the index.
+        #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(500..))]
+        videos: u32,
+    },
+}
+
+/// Shape and arithmetic of a case.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Setting {
+    /// Shape of the decoder.
+    #[arg(long, value_enum, default_value_t = Shape::Tiny)]
+    pub shape: Shape,
+    /// How matrices are multiplied [default: bf16 where this processor is faster with it, else f32].
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Compute activations again in the backward pass instead of keeping them.
+    #[arg(long)]
+    pub recompute: bool,
+}
+
+/// Shapes of the decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// Qwen3 with 4.2 million parameters, trained in full.
+    Tiny,
+    /// Qwen3-0.6B in bfloat16, trained with LoRA adapters of rank 16 on every projection.
+    Small,
+    /// Qwen3-4B likewise, with the batches of tiny; on a card alone.
+    #[value(name = "qwen3-4b")]
+    Qwen3_4b,
+}
+
+/// How matrices are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// float32.
+    F32,
+    /// Operands rounded to bfloat16, sums in float32.
+    Bf16,
+}
+
+/// How pairs stand in prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// A pair each.
+    Pairs,
+    /// 2 chosen against 2 rejected each.
+    Shared,
+}

@@ -1,0 +1,84 @@
+//! Sections of a recipe about serving: the server itself, and the fake index it may answer rewrites from.
+
+use serde::{Deserialize, Serialize};
+
+/// The HTTP server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Serve {
+    /// A rewrite whose results are not there by then is dropped and the plain answer goes out. A request may ask for less.
+    pub deadline_ms: u64,
+    /// Longest query accepted, in bytes.
+    pub max_query_bytes: usize,
+    /// Rewrites decoded at once; more wait, and give up at the deadline.
+    pub concurrency: usize,
+    /// When rewrites are computed.
+    pub rewrites: Rewrites,
+    /// Where the results of a rewrite come from.
+    pub recall: Recall,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self { deadline_ms: 200, max_query_bytes: 512, concurrency: 2, rewrites: Rewrites::Live, recall: Recall::Index }
+    }
+}
+
+/// When rewrites are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rewrites {
+    /// In the request, beside the search.
+    Live,
+    /// Behind the request, for the next one that asks the same after the same video: a miss answers plainly (CoRe).
+    Nearline,
+}
+
+/// Where the results of a rewrite come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recall {
+    /// The rewrite is searched for, and is one more signal of the ranking (CoRe).
+    Index,
+    /// The rewrite's documents are read from the fake index, and merged into the plain page (WeWrite §2.4).
+    Fake,
+}
+
+/// The fake index: valid query → documents, made from what people did (WeWrite §2.4). The paper gives no values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fake {
+    /// Documents kept for a query.
+    pub top: usize,
+    /// A query is a key when at least this many different people typed it: what fewer typed could tell who they are.
+    pub min_people: usize,
+    /// Clicks from which a query's documents are ordered by clicks and dwell; below, by what past searches showed on top.
+    pub head_clicks: usize,
+    /// Strength of the mean click rate in a document's own, in looks.
+    pub prior_looks: f64,
+    /// Strength of the mean dwell in a document's own, in clicks.
+    pub prior_clicks: f64,
+    /// How often a place of the page is looked at, from the top; the last value holds for all below. The default is the
+    /// position-bias table of public click simulators. It is not fitted on the log: an engine that always answers a query
+    /// alike shows each document at one place, and then place and worth cannot be told apart.
+    pub examination: Vec<f64>,
+    /// A document of the list enters the page when it matches the person's own query at least so well, in [0, 1].
+    pub min_relevance: f64,
+    /// Exponent of a document's weight in the merged score.
+    pub weight: f64,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            top: 10,
+            min_people: 5,
+            head_clicks: 20,
+            prior_looks: 10.0,
+            prior_clicks: 3.0,
+            examination: vec![0.68, 0.61, 0.48, 0.34, 0.28, 0.20, 0.11, 0.10, 0.08, 0.06],
+            min_relevance: 0.5,
+            weight: 1.0,
+        }
+    }
+}
