@@ -126,14 +126,34 @@ pub enum Command {
         #[arg(long)]
         model: Option<String>,
     },
-    /// Time fixed work on random weights, for comparison with other tools.
+    /// Search once, and see what the ranking is made of.
+    Search {
+        /// The query.
+        query: String,
+        /// A rewrite to fuse in.
+        #[arg(long)]
+        rewrite: Option<String>,
+        /// Log whose documents are searched [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
+        /// Results [default: the recipe's page].
+        #[arg(long, value_name = "N")]
+        size: Option<usize>,
+        /// Write out every number a score is made of, so that it can be redone by hand.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Build the search index of a log, or tell its sizes.
+    Index {
+        /// What to do.
+        #[command(subcommand)]
+        job: IndexJob,
+    },
+    /// Measure: steps of training and decoding, the stages of search, indexes side by side.
     Bench {
-        /// The work of a step.
+        /// What to measure.
         #[command(subcommand)]
         work: Bench,
-        /// Timed steps [default: as many as about 10 s hold].
-        #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        steps: Option<u32>,
     },
     /// Watch runs live in the terminal.
     Watch,
@@ -145,7 +165,35 @@ pub enum Command {
     Doctor,
 }
 
-/// Work that can be timed. Prompts have 200 tokens, completions 8.
+/// What can be done to an index.
+#[derive(Debug, Clone, Subcommand)]
+pub enum IndexJob {
+    /// Bring it up to date with the store, and learn the ranking from the log's clicks. The old one serves until then.
+    Build {
+        /// Log whose documents are indexed [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
+        /// Start from nothing, whatever is there.
+        #[arg(long)]
+        anew: bool,
+    },
+    /// Check every file, and tell sizes and weights.
+    Stats {
+        /// The log [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
+    },
+}
+
+/// How many steps are timed.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Steps {
+    /// Timed steps [default: as many as about 10 s hold].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+}
+
+/// What can be measured. Prompts have 200 tokens, completions 8.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Bench {
     /// A supervised update on 16 sequences.
@@ -153,12 +201,18 @@ pub enum Bench {
         /// Shape of the decoder.
         #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
         shape: TrainShape,
+        /// How many.
+        #[command(flatten)]
+        n: Steps,
     },
     /// A GRPO update on 4 prompts × 8 completions: sampling, reference pass, update.
     Grpo {
         /// Shape of the decoder.
         #[arg(long, value_enum, default_value_t = TrainShape::Tiny)]
         shape: TrainShape,
+        /// How many.
+        #[command(flatten)]
+        n: Steps,
     },
     /// An MPO update on 16 pairs: reference pass, update.
     Mpo {
@@ -168,18 +222,38 @@ pub enum Bench {
         /// How the pairs stand in prompts.
         #[arg(long, value_enum, default_value_t = Layout::Pairs)]
         layout: Layout,
+        /// How many.
+        #[command(flatten)]
+        n: Steps,
     },
     /// 8 sampled completions for each of 4 prompts.
     Sample {
         /// Shape of the decoder.
         #[arg(long, value_enum, default_value_t = Shape::Tiny)]
         shape: Shape,
+        /// How many.
+        #[command(flatten)]
+        n: Steps,
     },
     /// One greedy completion.
     Rewrite {
         /// Shape of the decoder.
         #[arg(long, value_enum, default_value_t = Shape::Tiny)]
         shape: Shape,
+        /// How many.
+        #[command(flatten)]
+        n: Steps,
+    },
+    /// nDCG@10 after each stage of search, judged by what the world's people wanted.
+    Stages,
+    /// Building and asking an index: ours, plain Tantivy, SQLite's FTS5.
+    Search {
+        /// Documents [default: the recipe's world].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        docs: Option<u32>,
+        /// Queries.
+        #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        queries: u32,
     },
 }
 

@@ -13,6 +13,8 @@ pub mod demo;
 pub mod ab;
 pub mod doctor;
 pub mod evaluate;
+pub mod find;
+pub mod index;
 pub mod mine;
 pub mod report;
 pub mod rewrite;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use core_rewriter::cli::{self, Cli, Command, Format, Objective, Size};
+use core_rewriter::cli::{self, Cli, Command, Format, IndexJob, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
 use core_rewriter::recipe::{Recipe, Usage};
@@ -13,7 +13,9 @@ use core_rewriter::report::List;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
-use core_rewriter::{ab, bench, demo, doctor, evaluate, mine, report, rewrite, serve, simulate, train, watch};
+use core_rewriter::{
+    ab, bench, demo, doctor, evaluate, find, index, mine, report, rewrite, serve, simulate, train, watch,
+};
 use serde::Serialize;
 
 #[global_allocator]
@@ -90,9 +92,23 @@ fn run(cli: Cli) -> Result<()> {
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, &model(name)?, host, port),
-        Command::Bench { work, steps } => {
-            let (work, shape) = timed(work);
-            show(&bench::run(work, shape, steps.map(|n| n as usize))?, bench::Report::table, json)
+        Command::Search { query, rewrite, log, size, explain } => {
+            let recipe = recipe()?;
+            let log = log.unwrap_or_else(|| recipe.name.clone());
+            let answer = find::run(workspace, &recipe, &find::Question { query, rewrite, log, size, explain })?;
+            say(&if json { format!("{}\n", serde_json::to_string(&answer)?) } else { answer.to_text() })
+        }
+        Command::Index { job } => {
+            let recipe = recipe()?;
+            let (job, log) = match job {
+                IndexJob::Build { log, anew } => (index::Job::Build { anew }, log),
+                IndexJob::Stats { log } => (index::Job::Stats, log),
+            };
+            let log = log.unwrap_or_else(|| recipe.name.clone());
+            show(&index::run(workspace, &recipe, &log, job)?, index::Report::table, json)
+        }
+        Command::Bench { work } => {
+            show(&bench::run(workspace, &recipe()?, measured(work))?, bench::Report::table, json)
         }
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
@@ -101,24 +117,30 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// The work that a subcommand of `bench` names.
-fn timed(work: cli::Bench) -> (bench::Work, bench::Shape) {
+/// What a subcommand of `bench` measures.
+fn measured(work: cli::Bench) -> bench::Job {
     let trained = |cli::TrainShape::Tiny| bench::Shape::Tiny;
     let decoded = |shape| match shape {
         cli::Shape::Tiny => bench::Shape::Tiny,
         cli::Shape::Small => bench::Shape::Small,
     };
+    let steps = |cli::Steps { steps }: cli::Steps| steps.map(|n| n as usize);
     match work {
-        cli::Bench::Sft { shape } => (bench::Work::Sft, trained(shape)),
-        cli::Bench::Grpo { shape } => (bench::Work::Grpo, trained(shape)),
-        cli::Bench::Mpo { shape, layout: cli::Layout::Pairs } => {
-            (bench::Work::Mpo(bench::Layout::Pairs), trained(shape))
+        cli::Bench::Sft { shape, n } => bench::Job::Step(bench::Work::Sft, trained(shape), steps(n)),
+        cli::Bench::Grpo { shape, n } => bench::Job::Step(bench::Work::Grpo, trained(shape), steps(n)),
+        cli::Bench::Mpo { shape, layout, n } => {
+            let layout = match layout {
+                cli::Layout::Pairs => bench::Layout::Pairs,
+                cli::Layout::Shared => bench::Layout::Shared,
+            };
+            bench::Job::Step(bench::Work::Mpo(layout), trained(shape), steps(n))
         }
-        cli::Bench::Mpo { shape, layout: cli::Layout::Shared } => {
-            (bench::Work::Mpo(bench::Layout::Shared), trained(shape))
+        cli::Bench::Sample { shape, n } => bench::Job::Step(bench::Work::Sample, decoded(shape), steps(n)),
+        cli::Bench::Rewrite { shape, n } => bench::Job::Step(bench::Work::Rewrite, decoded(shape), steps(n)),
+        cli::Bench::Stages => bench::Job::Stages,
+        cli::Bench::Search { docs, queries } => {
+            bench::Job::Search { docs: docs.map(|n| n as usize), queries: queries as usize }
         }
-        cli::Bench::Sample { shape } => (bench::Work::Sample, decoded(shape)),
-        cli::Bench::Rewrite { shape } => (bench::Work::Rewrite, decoded(shape)),
     }
 }
 

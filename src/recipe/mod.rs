@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AbTest, Lora, Mine, ModelShape, SearchPath, Serve, Train, World};
+pub use sections::{AbTest, Fusion, Lora, Mine, ModelShape, RewriteWeights, SearchPath, Serve, Train, World};
 pub use seeds::{Fingerprint, stream};
 pub use usage::Usage;
 

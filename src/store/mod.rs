@@ -6,6 +6,7 @@ mod examples;
 mod health;
 mod lock;
 mod logs;
+mod peer;
 mod records;
 mod split;
 
@@ -19,6 +20,7 @@ pub use examples::{ExampleRow, Split};
 pub use health::{Health, health};
 pub use lock::Lock;
 pub use logs::{LogInfo, LogKind, LogWriter};
+pub use peer::FullText;
 pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
 pub use split::person_split;
 
