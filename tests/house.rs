@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 const NOUNS: [&str; 10] =
     ["recipe", "store", "journal", "logs", "task", "model", "search", "judge", "rewriter", "world"];
 /// A verb may use any noun and no verb.
-const VERBS: [&str; 12] = [
-    "simulate", "index", "mine", "train", "evaluate", "serve", "ab", "watch", "report", "rewrite", "find", "doctor",
-];
+const VERBS: [&str; 12] =
+    ["simulate", "index", "mine", "train", "evaluate", "serve", "ab", "watch", "report", "rewrite", "find", "doctor"];
 /// May use verbs too.
 const COMPOSING: [&str; 2] = ["bench", "demo"];
 /// Rooms that may know the hidden state of the world.

@@ -26,10 +26,19 @@ fn log(workspace: &Path, docs: usize) {
         ..Doc::default()
     };
     let session = |n: i64| {
-        let shown = vec!["d00000".to_owned(), "d00012".into(), "d00024".into()];
-        let click = Click { doc: "d00012".into(), rank: 2, dwell_s: Some(30.0), time_ms: n + 2, ..Click::default() };
+        // One document is stayed with wherever it stands.
+        let mut shown = vec!["d00012".to_owned(), "d00000".into(), "d00024".into()];
+        shown.rotate_right(n as usize % 3);
+        let rank = n as u32 % 3 + 1;
+        let click = Click { doc: "d00012".into(), rank, dwell_s: Some(30.0), time_ms: n + 2, ..Click::default() };
         let search = Search { id: format!("q{n}"), query: "jaguar".into(), time_ms: n + 1, shown, clicks: vec![click] };
-        Session { id: format!("s{n}"), user: format!("u{n}"), start_ms: n, searches: vec![search], ..Session::default() }
+        Session {
+            id: format!("s{n}"),
+            user: format!("u{n}"),
+            start_ms: n,
+            searches: vec![search],
+            ..Session::default()
+        }
     };
     let fill = |log: &mut core_rewriter::store::LogWriter| {
         (0..docs).try_for_each(|i| log.doc(&doc(i)))?;
@@ -145,8 +154,16 @@ fn any_query_gets_an_answer_or_a_sentence() {
     build(dir.path());
     let long = "jaguar ".repeat(15_000);
     let odd = [
-        long.as_str(), "?!()[]{}", "title:jaguar AND (", "\"jaguar", "jaguar -car +cat~2^9", "jaguar\u{200b}\u{7}\u{202e}",
-        "光良 live 😀", "\u{1b}[31mjaguar", "*", "{\"query\":1}",
+        long.as_str(),
+        "?!()[]{}",
+        "title:jaguar AND (",
+        "\"jaguar",
+        "jaguar -car +cat~2^9",
+        "jaguar\u{200b}\u{7}\u{202e}",
+        "光良 live 😀",
+        "\u{1b}[31mjaguar",
+        "*",
+        "{\"query\":1}",
     ];
     for query in odd {
         let page = search(dir.path(), query);

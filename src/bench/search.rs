@@ -75,8 +75,7 @@ impl Report {
             self.threads,
             other.unwrap_or_default()
         );
-        let columns =
-            ["system", "build_s", "docs_per_s", "bytes", "median_ms", "p99_ms", "queries_per_s", "answered"];
+        let columns = ["system", "build_s", "docs_per_s", "bytes", "median_ms", "p99_ms", "queries_per_s", "answered"];
         let mut table = Table::new("search", title, &columns);
         for row in &self.rows {
             let size = row.bytes.map_or_else(|| Cell::from(None::<f64>), |n| Cell::shown(n, bytes(n)));

@@ -101,7 +101,10 @@ fn judge(workspace: &Path, recipe: &Recipe, journal: &Journal) -> Result<Report>
         stop::check("a judgement is not resumable; run the same command again")?;
         let searches = searches(&world, &engine, recipe, *person)?;
         progress.inc(1);
-        searches.iter().filter_map(|(query, need)| of_search(&world, &engine, recipe, query, need).transpose()).collect()
+        searches
+            .iter()
+            .filter_map(|(query, need)| of_search(&world, &engine, recipe, query, need).transpose())
+            .collect()
     };
     let judged: Vec<Vec<Judged>> = people.par_iter().map(of_person).collect::<Result<_>>()?;
     let searches = judged.iter().map(Vec::len).sum();
@@ -160,7 +163,8 @@ fn rows(judged: &[Vec<Judged>], recipe: &Recipe) -> Vec<Row> {
     let mut rows = Vec::new();
     for (path, (path_name, _)) in PATHS.iter().enumerate() {
         for (stage, (stage_name, _)) in STAGES.iter().enumerate() {
-            let total = sums(path, stage).fold(Ratio::default(), |a, b| Ratio { num: a.num + b.num, den: a.den + b.den });
+            let total =
+                sums(path, stage).fold(Ratio::default(), |a, b| Ratio { num: a.num + b.num, den: a.den + b.den });
             rows.push(Row {
                 path: (*path_name).to_owned(),
                 stage: (*stage_name).to_owned(),

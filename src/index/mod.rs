@@ -53,8 +53,18 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> Table {
         let columns = [
-            "log", "docs", "added", "docs_per_s", "segments", "text_bytes", "vector_bytes", "shards", "fitted_on", "pairs",
-            "agreement", "before",
+            "log",
+            "docs",
+            "added",
+            "docs_per_s",
+            "segments",
+            "text_bytes",
+            "vector_bytes",
+            "shards",
+            "fitted_on",
+            "pairs",
+            "agreement",
+            "before",
         ];
         let mut table = Table::new("index", "", &columns);
         let size = |n: u64| Cell::shown(n, bytes(n));
@@ -138,7 +148,7 @@ fn lesson(recipe: &Recipe, log: &LogInfo) -> String {
     let mut f = Fingerprint::default();
     f.add(log.origin.as_bytes());
     f.add(format!("{} {} {} {}", log.sessions, log.searches, log.docs, recipe.seed).as_bytes());
-    f.add(format!("{:?} {:?}", recipe.mine, recipe.search).as_bytes());
+    f.add(format!("{:?}", recipe.mine).as_bytes());
     f.hex()
 }
 
@@ -163,7 +173,7 @@ fn learn(
         }
         Ok(())
     })?;
-    let ranking = seen.ranking(engine, &log.name, &recipe.search, recipe.seed)?;
+    let ranking = seen.ranking(engine, &log.name)?;
     progress.finish(&format!("{} pairs of documents", ranking.pairs));
     Ok((ranking, seen.satisfaction()))
 }

@@ -26,6 +26,8 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     {
         ensure!(value <= 40.0, "{key} is {value}: nobody searches that much; use 40 or less");
     }
+    let share = r.search.rewrite_recall;
+    ensure!(share <= 10.0, "search.rewrite_recall is {share}: lists ten times the query's are enough; use 10 or less");
     let m = &r.model;
     ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
     ensure!(

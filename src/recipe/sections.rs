@@ -201,7 +201,7 @@ pub struct SearchPath {
     pub page: usize,
     /// Documents recalled by BM25.
     pub recall: usize,
-    /// Documents recalled by vectors; 0 leaves vectors out of recall. No more than 100 come from each graph.
+    /// Documents recalled by vectors; 0 leaves vectors out of recall. No more than 64 come from each graph.
     pub vector_recall: usize,
     /// Documents that rawrank passes on to finerank.
     pub rawrank: usize,
@@ -265,13 +265,13 @@ impl Default for SearchPath {
             vector_recall: 50,
             rawrank: 50,
             encoder: "hashed".into(),
-            relevance_weight: 1.0,
-            popularity_weight: 0.15,
+            relevance_weight: 2.0,
+            popularity_weight: 0.1,
             satisfaction_weight: 0.5,
             fusion: Fusion::B,
             rewrite_recall: 1.0,
-            rewrite_rawrank: 3.0,
-            rewrite_finerank: 1.0,
+            rewrite_rawrank: 1.5,
+            rewrite_finerank: 2.0,
         }
     }
 }

@@ -128,16 +128,20 @@ mod tests {
 
     #[test]
     fn english_is_cut_lower_cased_and_stemmed() {
-        assert_eq!(of("Reviews of the F-Type's cafés, 2024!"), ["review", "of", "the", "f", "type", "s", "cafe", "2024"]);
+        assert_eq!(
+            of("Reviews of the F-Type's cafés, 2024!"),
+            ["review", "of", "the", "f", "type", "s", "cafe", "2024"]
+        );
         assert_eq!(of(&"x".repeat(LONGEST_WORD + 1)), [""; 0]);
     }
 
     #[test]
     fn chinese_is_cut_as_jieba_s_own_page_shows() {
         assert_eq!(of("我来到北京清华大学"), ["我", "来到", "北京", "清华", "华大", "大学", "清华大学"]);
-        assert_eq!(JIEBA.cut("我们中出了一个叛徒", false).iter().map(|t| t.word).collect::<Vec<_>>(), [
-            "我们", "中", "出", "了", "一个", "叛徒"
-        ]);
+        assert_eq!(
+            JIEBA.cut("我们中出了一个叛徒", false).iter().map(|t| t.word).collect::<Vec<_>>(),
+            ["我们", "中", "出", "了", "一个", "叛徒"]
+        );
     }
 
     #[test]

@@ -324,16 +324,16 @@ fn an_explanation_can_be_redone_by_hand() {
         let r = relevance(coverage(&e.rewrite_terms, &note.rewrite_matches), note.rewrite_cosine);
         close(r, s.rewrite, "rewrite");
         let raw = w.bm25 * (1.0 + s.bm25).ln()
-            + w.cosine * s.cosine
+            + w.relevance * s.relevance
             + w.visual * s.visual
             + w.popularity * s.popularity.ln()
             + w.freshness * s.freshness
             + settings.rewrite_rawrank * s.rewrite;
         close(raw, s.rawrank, "rawrank");
-        let fine = (0.05 + 0.95 * s.relevance)
-            * s.popularity.powf(0.15)
+        let fine = (0.05 + 0.95 * s.relevance).powf(settings.relevance_weight)
+            * s.popularity.powf(settings.popularity_weight)
             * s.satisfaction.powf(settings.satisfaction_weight)
-            * (1.0 + s.rewrite);
+            * (1.0 + s.rewrite).powf(settings.rewrite_finerank);
         close(fine, note.hit.score, "score");
     }
     let text = e.to_text();

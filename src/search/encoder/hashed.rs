@@ -62,9 +62,11 @@ mod tests {
 
     #[test]
     fn a_misspelt_word_is_nearer_to_what_was_meant_than_another_word() {
-        for (wrong, meant, other) in
-            [("jagaur", "jaguar", "mercury"), ("mercruy", "mercury", "jaguar"), ("programing", "programming", "espresso")]
-        {
+        for (wrong, meant, other) in [
+            ("jagaur", "jaguar", "mercury"),
+            ("mercruy", "mercury", "jaguar"),
+            ("programing", "programming", "espresso"),
+        ] {
             let (near, far) = (cosine(wrong, meant), cosine(wrong, other));
             assert!(near > 0.3 && far < 0.15, "{wrong}: {near} {far}");
         }

@@ -29,8 +29,7 @@ impl Explanation {
     fn formulas(&self, out: &mut String) {
         let (r, w, raw) = (&self.recall, &self.weights, self.weights.rawrank.to_array());
         let cover = relevance::COVERAGE;
-        let terms: Vec<String> =
-            raw.iter().zip(FEATURES).map(|(w, name)| format!("{}·{name}", number(*w))).collect();
+        let terms: Vec<String> = raw.iter().zip(FEATURES).map(|(w, name)| format!("{}·{name}", number(*w))).collect();
         let fitted = w.fitted_on.as_ref().map_or("the program's own".into(), |log| format!("fitted on log {log}"));
         let _ = write!(
             out,
@@ -90,8 +89,7 @@ finerank ({eps} + {rest}·relevance)^{} · popularity^{} · satisfaction^{} · (
                 number(note.rewrite_coverage),
                 number(note.rewrite_cosine)
             );
-            let fields: Vec<String> =
-                note.rewrite_matches.iter().map(|m| format!("{}:{}", m.field, m.term)).collect();
+            let fields: Vec<String> = note.rewrite_matches.iter().map(|m| format!("{}:{}", m.field, m.term)).collect();
             let _ = writeln!(out, "              {}", fields.join(" "));
         }
         let parts = note.features.iter().zip(self.weights.rawrank.to_array());

@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use super::index::text_of;
 use super::rank::Weights;
 use super::{Engine, Signals};
-use crate::recipe::{SearchPath, stream};
+use crate::recipe::stream;
 
 /// Ranks told apart; those below count as the last.
 const RANKS: usize = 20;
 /// Expected long clicks that a document is credited with at the usual rate: what little is known is drawn towards 1.
-const PRIOR: f64 = 1.0;
+const PRIOR: f64 = 5.0;
 /// Searches kept for the weights, drawn from all with a long click.
 const SAMPLE: usize = 8_000;
 /// Of these, every so-manieth is not fitted on, and tells how often the weights are right.
@@ -142,28 +142,30 @@ impl Observations {
     ///
     /// # Errors
     /// An index that cannot be read.
-    pub fn ranking(&self, engine: &Engine, name: &str, settings: &SearchPath, seed: u64) -> Result<Ranking> {
+    pub fn ranking(&self, engine: &Engine, name: &str) -> Result<Ranking> {
         let own = Weights::default();
         let fitted_on = Some(name.to_owned());
         if self.sample.len() < FEWEST {
             return Ok(Ranking { fitted_on, ..Ranking::default() });
         }
-        let of = |(n, kept): (usize, &Kept)| -> Result<Vec<pairs::Pair>> {
-            pairs::of(engine, &kept.query, &kept.shown, settings, stream(seed, "search.pairs", &[n as u64]))
-        };
-        let groups: Vec<Vec<pairs::Pair>> = self.sample.par_iter().enumerate().map(of).collect::<Result<_>>()?;
+        let of = |kept: &Kept| pairs::of(engine, &kept.query, &kept.shown);
+        let groups: Vec<Vec<pairs::Pair>> = self.sample.par_iter().map(of).collect::<Result<_>>()?;
         let part = |held: bool| -> Vec<&pairs::Pair> {
             groups.iter().enumerate().filter(|(n, _)| (n % HELD == 0) == held).flat_map(|(_, group)| group).collect()
         };
         let (fit, check) = (part(false), part(true));
-        let weights = Weights::from_array(linear::fit(&fit, own.to_array()));
+        let start = pairs::with_ranks(own.to_array());
+        let found = linear::fit(&fit, start);
+        // The program's own weights are compared with what ranks do added to them too.
+        let mut before = found;
+        before[..own.to_array().len()].copy_from_slice(&own.to_array());
         Ok(Ranking {
-            weights,
+            weights: Weights::from_array(pairs::without_ranks(&found)),
             fitted_on,
             key: String::new(),
             pairs: fit.len(),
-            agreement: linear::agreement(&check, weights.to_array()),
-            agreement_before: linear::agreement(&check, own.to_array()),
+            agreement: linear::agreement(&check, found),
+            agreement_before: linear::agreement(&check, before),
         })
     }
 }
@@ -172,6 +174,7 @@ impl Observations {
 mod tests {
     use super::*;
     use crate::logs::Doc;
+    use crate::recipe::SearchPath;
 
     fn engine(dir: &std::path::Path, n: usize) -> Engine {
         let doc = |i| Doc { id: format!("d{i:03}"), title: format!("jaguar number{i}"), ..Doc::default() };
@@ -204,7 +207,7 @@ mod tests {
         let mut seen = Observations::new(&engine, 1).unwrap();
         seen.add("jaguar", [("nobody", true)].into_iter());
         assert_eq!(seen.satisfaction(), [1.0; 3]);
-        let ranking = seen.ranking(&engine, "log", &SearchPath::default(), 1).unwrap();
+        let ranking = seen.ranking(&engine, "log").unwrap();
         assert_eq!((ranking.weights, ranking.pairs), (Weights::default(), 0));
         assert_eq!(ranking.fitted_on.as_deref(), Some("log"));
     }
@@ -235,12 +238,15 @@ mod tests {
         };
         let engine = Engine::build(dir.path(), &(0..30).map(doc).collect::<Vec<_>>(), |_| ()).unwrap();
         let mut seen = Observations::new(&engine, 1).unwrap();
+        // Whichever stands above, the fresh one is stayed with.
         for n in 0..200 {
             let (old, new) = (format!("d{:03}", 10 + n % 20), format!("d{:03}", n % 5));
-            seen.add("jaguar", [(old.as_str(), false), (new.as_str(), true)].into_iter());
+            let mut page = [(old.as_str(), false), (new.as_str(), true)];
+            page.rotate_left(n % 2);
+            seen.add("jaguar", page.into_iter());
         }
         let settings = SearchPath { recall: 30, ..SearchPath::default() };
-        let ranking = seen.ranking(&engine, "log", &settings, 1).unwrap();
+        let ranking = seen.ranking(&engine, "log").unwrap();
         assert!(ranking.weights.freshness > 1.0, "{ranking:?}");
         assert!(ranking.agreement > ranking.agreement_before, "{ranking:?}");
         let before = engine.search("jaguar", None, &settings).unwrap();

@@ -1,52 +1,58 @@
-//! Pairs that a logged search prefers: what was stayed with, against what was passed over and what was not shown.
+//! Pairs that a logged page prefers: what was stayed with, against what was shown beside it and was not.
 //!
-//! A document that was stayed with is preferred to those above it that were not (they were seen and left), to the one right
-//! below it (Joachims et al. 2005: else the log would only ever teach the contrary of what it showed), and to some that
-//! recall found and the page did not show, since rawrank must tell these from the page too.
+//! Comparing within one page leaves out how hard its query is. A difference of ranks stands in each pair beside the difference of
+//! features: what people owe to the place of a document is learnt as the ranks' part, and only the features' part is kept. (The
+//! pages were chosen by these very features and by nothing that people did, so learning from pages alone does no harm.)
 
 use anyhow::Result;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
 use super::{Engine, Signals};
-use crate::recipe::SearchPath;
 use crate::search::rank::features;
 
-/// Documents drawn from those that were recalled and not shown, for each that was stayed with.
-const UNSEEN: usize = 3;
+/// Features of rawrank.
+const FEATURES: usize = 5;
+/// Ranks that are told apart; those below count as the last.
+const RANKS: usize = 10;
+/// Numbers of a pair.
+pub(super) const PARTS: usize = FEATURES + RANKS;
 
-/// Features of the preferred document less those of the other.
+/// The preferred document less the other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pair {
-    pub difference: [f64; 5],
+    /// Features, then one for each rank: 1 for the preferred one's, −1 for the other's.
+    pub difference: [f64; PARTS],
     /// The pairs of one search weigh 1 together.
     pub weight: f64,
 }
 
-/// The pairs of one search.
-pub(super) fn of(
-    engine: &Engine,
-    query: &str,
-    shown: &[(u32, bool)],
-    settings: &SearchPath,
-    mut rng: ChaCha8Rng,
-) -> Result<Vec<Pair>> {
+/// Starting weights as a pair has them: nothing is known of ranks.
+pub(super) fn with_ranks(weights: [f64; FEATURES]) -> [f64; PARTS] {
+    std::array::from_fn(|i| weights.get(i).copied().unwrap_or(0.0))
+}
+
+/// The features' part.
+pub(super) fn without_ranks(parts: &[f64; PARTS]) -> [f64; FEATURES] {
+    std::array::from_fn(|i| parts[i])
+}
+
+/// The pairs of one search; `shown` holds what was on its page, from the top down, with whether it was stayed with.
+pub(super) fn of(engine: &Engine, query: &str, shown: &[(u32, bool)]) -> Result<Vec<Pair>> {
     let searcher = engine.opened.reader.searcher();
-    let candidates = engine.candidates(&searcher, query, None, settings)?;
-    let signals = |number: u32| candidates.iter().find(|c| c.number == number).map(|c| &c.signals);
-    let mut unseen: Vec<&Signals> = candidates
-        .iter()
-        .filter(|c| shown.iter().all(|(number, _)| *number != c.number))
-        .map(|c| &c.signals)
-        .collect();
-    let mut differences = Vec::new();
-    for (place, (number, _)) in shown.iter().enumerate().filter(|(_, (_, long))| *long) {
-        let Some(liked) = signals(*number) else { continue };
-        let passed = shown[..shown.len().min(place + 2)].iter().filter(|(_, long)| !long);
-        let passed: Vec<&Signals> = passed.filter_map(|(number, _)| signals(*number)).collect();
-        let (drawn, _) = unseen.partial_shuffle(&mut rng, UNSEEN);
-        for other in passed.iter().chain(drawn.iter()) {
-            let (a, b) = (features(liked), features(other));
+    let numbers: Vec<u32> = shown.iter().map(|(number, _)| *number).collect();
+    let signals: Vec<Signals> =
+        engine.signals(&searcher, &engine.asked(query)?, None, &numbers)?.into_iter().map(|c| c.signals).collect();
+    let parts = |place: usize| -> [f64; PARTS] {
+        let of = features(&signals[place]);
+        std::array::from_fn(|i| match i.checked_sub(FEATURES) {
+            None => of[i],
+            Some(rank) => f64::from(u8::from(rank == place.min(RANKS - 1))),
+        })
+    };
+    let mut differences: Vec<[f64; PARTS]> = Vec::new();
+    let places = |stayed: bool| (0..shown.len()).filter(move |place| shown[*place].1 == stayed);
+    for liked in places(true) {
+        for other in places(false) {
+            let (a, b) = (parts(liked), parts(other));
             differences.push(std::array::from_fn(|i| a[i] - b[i]));
         }
     }

@@ -30,8 +30,8 @@ pub(crate) struct Candidate {
 pub struct Weights {
     /// Of `ln(1 + bm25)`.
     pub bm25: f64,
-    /// Of the cosine of the vectors.
-    pub cosine: f64,
+    /// Of relevance.
+    pub relevance: f64,
     /// Of the share of the query seen in the picture.
     pub visual: f64,
     /// Of `ln(popularity)`.
@@ -43,27 +43,27 @@ pub struct Weights {
 impl Default for Weights {
     /// Until clicks tell better: text first, the rest as tie-breakers.
     fn default() -> Self {
-        Self { bm25: 2.0, cosine: 1.0, visual: 0.5, popularity: 0.1, freshness: 0.0 }
+        Self { bm25: 0.5, relevance: 4.0, visual: 0.5, popularity: 0.05, freshness: 0.0 }
     }
 }
 
 impl Weights {
     /// In the order of [`features`].
     pub(crate) fn to_array(self) -> [f64; 5] {
-        [self.bm25, self.cosine, self.visual, self.popularity, self.freshness]
+        [self.bm25, self.relevance, self.visual, self.popularity, self.freshness]
     }
 
-    pub(crate) fn from_array([bm25, cosine, visual, popularity, freshness]: [f64; 5]) -> Self {
-        Self { bm25, cosine, visual, popularity, freshness }
+    pub(crate) fn from_array([bm25, relevance, visual, popularity, freshness]: [f64; 5]) -> Self {
+        Self { bm25, relevance, visual, popularity, freshness }
     }
 }
 
 /// Names of [`features`].
-pub(crate) const FEATURES: [&str; 5] = ["ln(1+bm25)", "cosine", "visual", "ln(popularity)", "freshness"];
+pub(crate) const FEATURES: [&str; 5] = ["ln(1+bm25)", "relevance", "visual", "ln(popularity)", "freshness"];
 
 /// The light features that rawrank adds up.
 pub(crate) fn features(s: &Signals) -> [f64; 5] {
-    [s.bm25.ln_1p(), s.cosine, s.visual, s.popularity.ln(), s.freshness]
+    [s.bm25.ln_1p(), s.relevance, s.visual, s.popularity.ln(), s.freshness]
 }
 
 /// Rawrank's score: `w · x + w_r · r`.
