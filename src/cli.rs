@@ -162,9 +162,32 @@ pub enum Command {
         #[arg(long)]
         model: Option<String>,
     },
-    /// Time fixed work on random weights, for comparison with other tools.
+    /// Search once, and see what the ranking is made of.
+    Search {
+        /// The query.
+        query: String,
+        /// A rewrite to fuse in.
+        #[arg(long)]
+        rewrite: Option<String>,
+        /// Log whose documents are searched [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
+        /// Results [default: the recipe's page].
+        #[arg(long, value_name = "N")]
+        size: Option<usize>,
+        /// Write out every number a score is made of, so that it can be redone by hand.
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Build the search index of a log, or tell its sizes.
+    Index {
+        /// What to do.
+        #[command(subcommand)]
+        job: IndexJob,
+    },
+    /// Measure: steps of training and decoding, the stages of search, indexes side by side.
     Bench {
-        /// The work of a step.
+        /// What to measure.
         #[command(subcommand)]
         work: Bench,
         /// Timed steps, lookups or searches [default: as many as about 10 s hold; 200000 lookups; 5000 searches].
@@ -196,6 +219,26 @@ pub enum Fake {
     Show {
         /// The query.
         query: String,
+    },
+}
+
+/// What can be done to an index.
+#[derive(Debug, Clone, Subcommand)]
+pub enum IndexJob {
+    /// Bring it up to date with the store, and learn the ranking from the log's clicks. The old one serves until then.
+    Build {
+        /// Log whose documents are indexed [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
+        /// Start from nothing, whatever is there.
+        #[arg(long)]
+        anew: bool,
+    },
+    /// Check every file, and tell sizes and weights.
+    Stats {
+        /// The log [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
     },
 }
 

@@ -14,6 +14,8 @@ pub mod ab;
 pub mod doctor;
 pub mod evaluate;
 pub mod fake;
+pub mod find;
+pub mod index;
 pub mod mine;
 pub mod report;
 pub mod rewrite;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use core_rewriter::cli::{self, Cli, Command, Format, Objective, Size};
+use core_rewriter::cli::{self, Cli, Command, Format, IndexJob, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
 use core_rewriter::model::device;
@@ -14,7 +14,9 @@ use core_rewriter::report::List;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
-use core_rewriter::{ab, bench, demo, doctor, evaluate, fake, mine, report, rewrite, serve, simulate, train, watch};
+use core_rewriter::{
+    ab, bench, demo, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate, train, watch,
+};
 use serde::Serialize;
 
 #[global_allocator]
@@ -117,8 +119,23 @@ fn run(cli: Cli) -> Result<()> {
             };
             show(&fake::run(workspace, &recipe()?, &what)?, fake::Report::table, json)
         }
+        Command::Search { query, rewrite, log, size, explain } => {
+            let recipe = recipe()?;
+            let log = log.unwrap_or_else(|| recipe.name.clone());
+            let answer = find::run(workspace, &recipe, &find::Question { query, rewrite, log, size, explain })?;
+            say(&if json { format!("{}\n", serde_json::to_string(&answer)?) } else { answer.to_text() })
+        }
+        Command::Index { job } => {
+            let recipe = recipe()?;
+            let (job, log) = match job {
+                IndexJob::Build { log, anew } => (index::Job::Build { anew }, log),
+                IndexJob::Stats { log } => (index::Job::Stats, log),
+            };
+            let log = log.unwrap_or_else(|| recipe.name.clone());
+            show(&index::run(workspace, &recipe, &log, job)?, index::Report::table, json)
+        }
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, name.as_deref(), host, port),
-        Command::Bench { work, steps } => timed(work, steps.map(|n| n as usize), json),
+        Command::Bench { work, steps } => measure(global, work, steps.map(|n| n as usize)),
         Command::Watch => watch::run(workspace),
         Command::Runs => report::run(workspace, List::Runs, json),
         Command::Logs => report::run(workspace, List::Logs, json),
@@ -126,15 +143,25 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// Times what a subcommand of `bench` names, or lays a run of many side by side.
-fn timed(work: cli::Bench, steps: Option<usize>, json: bool) -> Result<()> {
-    let (work, setting) = match work {
-        cli::Bench::Sft(setting) => (bench::Work::Sft, setting),
-        cli::Bench::Grpo(setting) => (bench::Work::Grpo, setting),
-        cli::Bench::Mpo { layout: cli::Layout::Pairs, setting } => (bench::Work::Mpo(bench::Layout::Pairs), setting),
-        cli::Bench::Mpo { layout: cli::Layout::Shared, setting } => (bench::Work::Mpo(bench::Layout::Shared), setting),
-        cli::Bench::Sample(setting) => (bench::Work::Sample, setting),
-        cli::Bench::Rewrite(setting) => (bench::Work::Rewrite, setting),
+/// Measures what a subcommand of `bench` names, or lays a run of many side by side.
+fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Result<()> {
+    let json = global.json;
+    let job = match work {
+        cli::Bench::Sft(setting) => step(bench::Work::Sft, setting, steps),
+        cli::Bench::Grpo(setting) => step(bench::Work::Grpo, setting, steps),
+        cli::Bench::Mpo { layout, setting } => {
+            let layout = match layout {
+                cli::Layout::Pairs => bench::Layout::Pairs,
+                cli::Layout::Shared => bench::Layout::Shared,
+            };
+            step(bench::Work::Mpo(layout), setting, steps)
+        }
+        cli::Bench::Sample(setting) => step(bench::Work::Sample, setting, steps),
+        cli::Bench::Rewrite(setting) => step(bench::Work::Rewrite, setting, steps),
+        cli::Bench::Stages => bench::Job::Stages,
+        cli::Bench::Search { docs, queries } => {
+            bench::Job::Search { docs: docs.map(|n| n as usize), queries: queries as usize }
+        }
         cli::Bench::Compare { run, page } => {
             let comparison = bench::compare(&run)?;
             if let Some(page) = page {
@@ -151,10 +178,10 @@ fn timed(work: cli::Bench, steps: Option<usize>, json: bool) -> Result<()> {
             return show(&report, bench::serving::Report::table, json);
         }
     };
-    show(&bench::run(case(work, setting), steps)?, bench::Report::table, json)
+    show(&bench::run(&global.workspace, &Recipe::load(&global.recipe)?, job)?, bench::Report::table, json)
 }
 
-fn case(work: bench::Work, setting: cli::Setting) -> bench::Case {
+fn step(work: bench::Work, setting: cli::Setting, steps: Option<usize>) -> bench::Job {
     let shape = match setting.shape {
         cli::Shape::Tiny => bench::Shape::Tiny,
         cli::Shape::Small => bench::Shape::Small,
@@ -165,7 +192,7 @@ fn case(work: bench::Work, setting: cli::Setting) -> bench::Case {
         Some(cli::Precision::F32) => Precision::F32,
         Some(cli::Precision::Bf16) => Precision::Bf16,
     };
-    bench::Case { work, shape, precision, recompute: setting.recompute }
+    bench::Job::Step(bench::Case { work, shape, precision, recompute: setting.recompute }, steps)
 }
 
 /// A file's or folder's own name, without its ending.

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 const NOUNS: [&str; 10] =
     ["recipe", "store", "journal", "logs", "task", "model", "search", "judge", "rewriter", "world"];
 /// A verb may use any noun and no verb.
-const VERBS: [&str; 11] =
-    ["simulate", "mine", "train", "evaluate", "fake", "serve", "ab", "watch", "report", "rewrite", "doctor"];
+const VERBS: [&str; 13] = [
+    "simulate", "index", "mine", "train", "evaluate", "fake", "serve", "ab", "watch", "report", "rewrite", "find",
+    "doctor",
+];
 /// May use verbs too.
 const COMPOSING: [&str; 2] = ["bench", "demo"];
 /// Rooms that may know the hidden state of the world.
-const MAY_USE_WORLD: [&str; 3] = ["simulate", "ab", "demo"];
+const MAY_USE_WORLD: [&str; 4] = ["simulate", "ab", "demo", "bench"];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

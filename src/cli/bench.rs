@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// Work that can be timed. Prompts have 200 tokens, completions 8; half the batch or less for the small shape.
+/// What can be measured. In steps of training and decoding prompts have 200 tokens, completions 8; half the batch or less for the small shape.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Bench {
     /// A supervised update on 16 sequences (small: 2).
@@ -31,6 +31,17 @@ pub enum Bench {
         /// Write the page in Markdown here as well.
         #[arg(long, value_name = "FILE")]
         page: Option<PathBuf>,
+    },
+    /// nDCG@10 after each stage of search, judged by what the world's people wanted.
+    Stages,
+    /// Building and asking an index: ours, plain Tantivy, SQLite's FTS5.
+    Search {
+        /// Documents [default: the recipe's world].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        docs: Option<u32>,
+        /// Queries.
+        #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        queries: u32,
     },
     /// Lookups in a fake index, one timed at a time.
     Fake {

@@ -1,6 +1,6 @@
 //! `core demo`: the whole loop on the built-in world, from nothing to a report.
 //!
-//! simulate → mine → train → rewrite held-out searches → A/B. Each step finds what is already there and goes on
+//! simulate → index → mine → train → rewrite held-out searches → A/B. Each step finds what is already there and goes on
 //! from it, so a demo that was killed resumes, and a second one only prints its report.
 
 mod next;
@@ -17,7 +17,7 @@ use crate::recipe::Recipe;
 use crate::search::{Engine, index_dir};
 use crate::store::Store;
 use crate::train::{Existing, Options};
-use crate::{ab, evaluate, mine, simulate, train};
+use crate::{ab, evaluate, index, mine, simulate, train};
 
 /// Everything the demo found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
         return Ok(report);
     }
     let log = simulate::run(workspace, recipe, fresh)?;
+    // The search path learns from the same people and weeks as the model does; held-out ones meet what it learnt.
+    index::run(workspace, recipe, &recipe.name, index::Job::Build { anew: false })?;
     let mined = mine::run(workspace, recipe, &recipe.name, mine::Source::Store)?;
     let name = run_name(recipe);
     // A checkpoint of an older recipe or log is the demo's own, so the demo may replace it.

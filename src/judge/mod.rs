@@ -3,8 +3,10 @@
 pub mod cells;
 mod offline;
 mod penalties;
+mod ranking;
 mod stats;
 
 pub use offline::{Answer, Scores, score};
 pub use penalties::{repetition, soft_overlong};
+pub use ranking::ndcg;
 pub use stats::{Comparison, Ratio, compare, compare_groups};

@@ -26,6 +26,8 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     {
         ensure!(value <= 40.0, "{key} is {value}: nobody searches that much; use 40 or less");
     }
+    let share = r.search.rewrite_recall;
+    ensure!(share <= 10.0, "search.rewrite_recall is {share}: lists ten times the query's are enough; use 10 or less");
     let m = &r.model;
     ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
     ensure!(
@@ -93,7 +95,7 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 10] {
     ]
 }
 
-fn at_least_one(r: &Recipe) -> [(&'static str, usize); 21] {
+fn at_least_one(r: &Recipe) -> [(&'static str, usize); 22] {
     [
         ("world.videos", r.world.videos),
         ("world.people", r.world.people),
@@ -113,13 +115,14 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 21] {
         ("train.max_prompt_tokens", r.train.max_prompt_tokens),
         ("search.page", r.search.page),
         ("search.recall", r.search.recall),
+        ("search.rawrank", r.search.rawrank),
         ("ab.weeks", r.ab.weeks as usize),
         ("ab.resamples", r.ab.resamples),
         ("serve.concurrency", r.serve.concurrency),
     ]
 }
 
-fn not_negative(r: &Recipe) -> [(&'static str, f64); 12] {
+fn not_negative(r: &Recipe) -> [(&'static str, f64); 16] {
     [
         ("world.sessions_per_week", r.world.sessions_per_week),
         ("world.needs_per_session", r.world.needs_per_session),
@@ -132,6 +135,10 @@ fn not_negative(r: &Recipe) -> [(&'static str, f64); 12] {
         ("train.weight_decay", r.train.weight_decay),
         ("train.max_grad_norm", r.train.max_grad_norm),
         ("search.popularity_weight", r.search.popularity_weight),
-        ("search.rewrite_weight", r.search.rewrite_weight),
+        ("search.relevance_weight", r.search.relevance_weight),
+        ("search.satisfaction_weight", r.search.satisfaction_weight),
+        ("search.rewrite_recall", r.search.rewrite_recall),
+        ("search.rewrite_rawrank", r.search.rewrite_rawrank),
+        ("search.rewrite_finerank", r.search.rewrite_finerank),
     ]
 }

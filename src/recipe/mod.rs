@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AbTest, Lora, Mine, ModelShape, Precision, SearchPath, Train, World};
+pub use sections::{AbTest, Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train, World};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;

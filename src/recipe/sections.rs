@@ -225,23 +225,86 @@ impl Default for Lora {
     }
 }
 
-/// The search path: one text index, and how a rewrite's results are merged in.
+/// The search path: recall → rawrank → finerank, and the weight of a rewrite's relevance in each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SearchPath {
     /// Results shown on a page.
     pub page: usize,
-    /// Candidates recalled per query before ranking.
+    /// Documents recalled by BM25.
     pub recall: usize,
-    /// Exponent of popularity in the ranking score.
+    /// Documents recalled by vectors; 0 leaves vectors out of recall. No more than 64 come from each graph.
+    pub vector_recall: usize,
+    /// Documents that rawrank passes on to finerank.
+    pub rawrank: usize,
+    /// What makes the vectors: `hashed`, our own small encoder.
+    pub encoder: String,
+    /// Exponent of relevance in finerank's score.
+    pub relevance_weight: f64,
+    /// Exponent of popularity in finerank's score.
     pub popularity_weight: f64,
-    /// Exponent of the rewrite's relevance in the fused score; 0 leaves the rewrite out.
-    pub rewrite_weight: f64,
+    /// Exponent of satisfaction (what past clicks say of a document) in finerank's score.
+    pub satisfaction_weight: f64,
+    /// Stages that a rewrite enters: CoRe's configuration `a` (finerank only) or `b` (all three).
+    pub fusion: Fusion,
+    /// At recall: length of the rewrite's lists relative to the query's.
+    pub rewrite_recall: f64,
+    /// At rawrank: what full relevance to the rewrite adds to the score.
+    pub rewrite_rawrank: f64,
+    /// At finerank: exponent of `1 + r`, r the relevance to the rewrite.
+    pub rewrite_finerank: f64,
+}
+
+/// Which stages a rewrite's relevance enters (CoRe). The weights are the recipe's; a stage that is left out has weight 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fusion {
+    /// Finerank only.
+    A,
+    /// Recall, rawrank and finerank.
+    B,
+}
+
+/// Weight of a rewrite's relevance at each stage; 0 leaves it out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RewriteWeights {
+    /// Length of the rewrite's recall lists relative to the query's.
+    pub recall: f64,
+    /// What full relevance adds to the score.
+    pub rawrank: f64,
+    /// Exponent of `1 + r`.
+    pub finerank: f64,
+}
+
+impl SearchPath {
+    /// The weights that hold under the configuration.
+    #[must_use]
+    pub fn rewrite_weights(&self) -> RewriteWeights {
+        let early = |weight| if self.fusion == Fusion::B { weight } else { 0.0 };
+        RewriteWeights {
+            recall: early(self.rewrite_recall),
+            rawrank: early(self.rewrite_rawrank),
+            finerank: self.rewrite_finerank,
+        }
+    }
 }
 
 impl Default for SearchPath {
     fn default() -> Self {
-        Self { page: 10, recall: 100, popularity_weight: 0.15, rewrite_weight: 1.0 }
+        Self {
+            page: 10,
+            recall: 100,
+            vector_recall: 50,
+            rawrank: 50,
+            encoder: "hashed".into(),
+            relevance_weight: 2.0,
+            popularity_weight: 0.1,
+            satisfaction_weight: 0.5,
+            fusion: Fusion::B,
+            rewrite_recall: 1.0,
+            rewrite_rawrank: 1.5,
+            rewrite_finerank: 2.0,
+        }
     }
 }
 

@@ -1,12 +1,19 @@
-//! The search path: a text index on disk, BM25 with popularity, and a rewrite's results merged in as one more signal.
+//! The search path: recall → rawrank → finerank over an index on disk, and a rewrite as one more signal in each.
 //!
-//! The plain path is `bm25 × popularity^w`. With a rewrite the candidates of both queries are ranked together
-//! ([`rank`] has the formula). Without one, or with one that finds nothing, the answer is the plain path's, bit for bit.
+//! [`recall`] finds what is worth ranking (BM25 and vectors), [`rank`] orders it in two stages, [`fit`] learns their weights
+//! from logged clicks, [`index`] keeps it all on disk, [`explain`] writes a ranking out so that it can be redone by hand.
+//! Without a rewrite, or with one that finds nothing or says what the query says, the answer is the plain path's, bit for bit.
 
+mod analysis;
+mod encoder;
+mod engine;
+mod explain;
 pub mod fake;
-mod folder;
+mod fit;
 mod index;
+mod normal;
 mod rank;
+mod recall;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +21,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use index::Engine;
+pub use engine::{Engine, Stage};
+pub use explain::Explanation;
+pub use fit::{Observations, Ranking};
+pub use index::{How, Part, Stats, Update};
+pub use rank::Weights;
 
 /// Where a workspace keeps the index of a log's documents.
 #[must_use]
@@ -35,13 +46,25 @@ pub struct Hit {
     pub signals: Signals,
 }
 
-/// The parts of a score.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// What is known about a document when it is ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Signals {
     /// BM25 of the person's own query, over title, tags and creator.
     pub bm25: f64,
+    /// Cosine between the vectors of query and document.
+    pub cosine: f64,
+    /// Share of the query's terms, by rarity, that its visual codes have; in [0, 1].
+    pub visual: f64,
+    /// Relevance to the person's own query, in [0, 1].
+    pub relevance: f64,
     /// Views relative to the most viewed document, in (0, 1].
     pub popularity: f64,
-    /// BM25 of the rewrite relative to the rewrite's best result, in [0, 1]; 0 when the rewrite did not recall it.
+    /// `1 / (1 + age in days / 30)`, counted from the newest document; 0 when the age is not known.
+    pub freshness: f64,
+    /// Long clicks it got over those that its ranks let expect; 1 is usual.
+    pub satisfaction: f64,
+    /// Relevance to the rewrite, in [0, 1]; 0 without one.
     pub rewrite: f64,
+    /// Score at rawrank.
+    pub rawrank: f64,
 }

@@ -21,7 +21,7 @@ use spool::Spool;
 pub use figures::Figures;
 
 /// Changes when the same recipe would give another log, so that an older log is made anew.
-const VERSION: &str = "world-1";
+const VERSION: &str = "world-2";
 /// People simulated between two writes: bounds the sessions held in memory.
 const CHUNK: usize = 256;
 /// What a person who stopped a simulation is told.
@@ -122,11 +122,13 @@ fn origin(recipe: &Recipe) -> String {
 /// The index of the world's documents: the one on disk when it was made from them, else a new one.
 fn engine(workspace: &Path, recipe: &Recipe, world: &World, fresh: bool, journal: &Journal) -> Result<Engine> {
     let dir = index_dir(workspace, &recipe.name);
+    let _alone = Lock::take(workspace, &format!("index-{}", recipe.name))?;
     // Whatever is wrong with an earlier index, building it anew mends it.
     if let (false, Ok(engine)) = (fresh, Engine::open(&dir))
         && engine.fingerprint() == Engine::fingerprint_of(world.docs())
     {
-        return Ok(engine);
+        // What clicks have taught since must not change the log that they come from.
+        return Ok(engine.unfitted());
     }
     let progress = journal.progress("index", world.docs().len() as u64);
     let engine = Engine::build(&dir, world.docs(), |n| progress.inc(n))?;

@@ -127,6 +127,21 @@ impl World {
         phrasing::oracle(&self.lexicon, need)
     }
 
+    /// How much a document answers a need, in [0, 1]; 0 for a stranger.
+    #[must_use]
+    pub fn grade(&self, need: &Need, doc: &str) -> f64 {
+        self.video(doc).map_or(0.0, |video| need.grade(&self.hidden[video]))
+    }
+
+    /// Grades of the `n` documents that answer a need best: what no ranking can exceed.
+    #[must_use]
+    pub fn best_grades(&self, need: &Need, n: usize) -> Vec<f64> {
+        let mut grades: Vec<f64> = self.hidden.iter().map(|video| need.grade(video)).filter(|g| *g > 0.0).collect();
+        grades.sort_by(|a, b| b.total_cmp(a));
+        grades.truncate(n);
+        grades
+    }
+
     /// Number of a document of this world.
     fn video(&self, id: &str) -> Option<usize> {
         let video: usize = id.strip_prefix('v')?.parse().ok()?;

@@ -128,6 +128,20 @@ fn sessions_are_whole_and_in_time_order() {
 }
 
 #[test]
+fn grades_of_pages_are_those_of_the_log_and_none_exceeds_the_best() {
+    let bench = Bench::new(&tiny());
+    for s in bench.live(0..10, 0..1) {
+        for (search, truth) in s.session.searches.iter().zip(&s.truth) {
+            let grades: Vec<f64> = search.shown.iter().map(|doc| bench.world.grade(&truth.need, doc)).collect();
+            assert_eq!(grades, truth.grades);
+            let best = bench.world.best_grades(&truth.need, 10);
+            let sum = |grades: &[f64]| grades.iter().sum::<f64>();
+            assert!(best.is_sorted_by(|a, b| a >= b) && sum(&best) + 1e-9 >= sum(&grades), "{best:?} {grades:?}");
+        }
+    }
+}
+
+#[test]
 fn ids_of_other_logs_are_strangers_not_errors() {
     let bench = Bench::new(&tiny());
     for id in ["", "v", "v99999999", "vv1", "1", "v-1", "v1"] {

@@ -13,7 +13,7 @@ const CURRENT: &str = "current.json";
 
 /// What `current` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Current {
+pub(crate) struct Current {
     /// Subfolder that holds the index.
     pub folder: String,
     /// Fingerprint of the documents it was made from.
@@ -27,12 +27,14 @@ pub(super) fn read(dir: &Path) -> Result<Current> {
     let path = dir.join(CURRENT);
     let text = fs::read_to_string(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
-            anyhow!("no search index at {}: build it with `core simulate` or `core demo`", dir.display())
+            anyhow!(
+                "no search index at {}: build it with `core index build`, or from nothing with `core demo`",
+                dir.display()
+            )
         }
         _ => anyhow!("cannot read {}: {e}; check the folder's permissions", path.display()),
     })?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("{} is damaged: delete {} and run `core simulate`", path.display(), dir.display()))
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged: run `core index build`", path.display()))
 }
 
 /// Makes an empty subfolder for a new build.

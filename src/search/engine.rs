@@ -1,0 +1,310 @@
+//! The engine: opened once, asked from many threads.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use tantivy::collector::TopDocs;
+use tantivy::query::TermQuery;
+use tantivy::schema::IndexRecordOption;
+use tantivy::tokenizer::TextAnalyzer;
+use tantivy::{Searcher, TantivyDocument, Term};
+
+use super::encoder::{Encoder, HASHED};
+use super::fit::Ranking;
+use super::index::{self, Opened, Part, RECALLED, Stats, Update, Vector};
+use super::normal::{adds_nothing, normal};
+use super::rank::relevance::{self, Measured};
+use super::rank::{self, Candidate};
+use super::recall::{Asked, Match, Recalled, TermStats, by_address, matches, term_stats};
+use super::{Hit, Signals, analysis};
+use crate::logs::{Doc, Seen};
+use crate::recipe::SearchPath;
+
+/// Distinct terms of a query that are searched for: a pasted page must not cost a second.
+const MAX_TERMS: usize = 32;
+
+/// An index opened for searching; share it between threads by reference.
+pub struct Engine {
+    pub(super) opened: Opened,
+    analyzer: TextAnalyzer,
+    encoder: Encoder,
+}
+
+/// The three stages of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Which documents are worth ranking, in the order of BM25, then of vectors.
+    Recall,
+    /// A linear model over light features.
+    Rawrank,
+    /// Relevance times engagement.
+    Finerank,
+}
+
+/// A text's measure of each document, with what it was reckoned from.
+pub(super) struct Measures {
+    pub terms: Vec<TermStats>,
+    pub matches: Vec<Match>,
+    pub measured: Vec<Measured>,
+}
+
+impl Engine {
+    /// Name of [`Engine::analyzer`] in a schema.
+    pub const ANALYZER: &str = analysis::NAME;
+
+    /// What cuts titles and queries into terms: for another index that is to be compared with this one.
+    #[must_use]
+    pub fn analyzer() -> TextAnalyzer {
+        analysis::analyzer()
+    }
+
+    /// Indexes documents under `dir`, with our own encoder, and opens the result. `tick(n)` hears of every `n` documents done.
+    ///
+    /// The new index takes the earlier one's place only when it is whole. Of two documents with one id the later counts.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, a full disk.
+    pub fn build(dir: &Path, docs: &[Doc], tick: impl Fn(u64) + Sync) -> Result<Self> {
+        let texts = |part, n| {
+            if part == Part::Texts {
+                tick(n);
+            }
+            Ok(())
+        };
+        index::update(dir, docs, HASHED, true, &texts)?;
+        Self::open(dir)
+    }
+
+    /// Brings the index under `dir` up to date: only new documents are worked on when the catalogue has merely grown, unless
+    /// all is to be built `anew`. An error of `tick` ends the build and leaves the index in use as it is.
+    ///
+    /// # Errors
+    /// Those of [`Engine::build`] and of `tick`; an encoder that does not open.
+    pub fn update(
+        dir: &Path,
+        docs: &[Doc],
+        encoder: &str,
+        anew: bool,
+        tick: impl Fn(Part, u64) -> Result<()> + Sync,
+    ) -> Result<Update> {
+        index::update(dir, docs, encoder, anew, &tick)
+    }
+
+    /// Opens the index under `dir`.
+    ///
+    /// # Errors
+    /// No index there, or one that cannot be read; the sentence names the file and says how to rebuild it.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let opened = index::open(dir)?;
+        let encoder = Encoder::open(&opened.stats.encoder)?;
+        Ok(Self { opened, analyzer: analysis::analyzer(), encoder })
+    }
+
+    /// The same documents, ranked by weights that no clicks have touched.
+    #[must_use]
+    pub fn unfitted(mut self) -> Self {
+        self.opened.ranking = Ranking::default();
+        self.opened.satisfaction.fill(1.0);
+        self
+    }
+
+    /// Puts other weights and satisfactions (one a document, by number) into the index under `dir`, and opens it again.
+    ///
+    /// # Errors
+    /// Those of [`Engine::build`].
+    pub fn refit(self, dir: &Path, ranking: Ranking, satisfaction: &[f32]) -> Result<Self> {
+        index::publish_ranking(dir, self.opened, ranking, satisfaction)?;
+        Self::open(dir)
+    }
+
+    /// Fingerprint of the documents this index was built from; compare with [`Engine::fingerprint_of`].
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.opened.current.fingerprint
+    }
+
+    /// Fingerprint that an index built from these documents, in this order, will have.
+    #[must_use]
+    pub fn fingerprint_of(docs: &[Doc]) -> String {
+        index::fingerprint_of(docs)
+    }
+
+    /// Documents in the index.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.opened.current.docs
+    }
+
+    /// Whether the index holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sizes.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.opened.stats
+    }
+
+    /// The weights in use.
+    #[must_use]
+    pub fn ranking(&self) -> &Ranking {
+        &self.opened.ranking
+    }
+
+    /// The first page for a query, best first; a rewrite's relevance is fused in (see [`super`]).
+    ///
+    /// Any text is a query: it is cut into terms, and no sign in it means anything. A query without words finds nothing.
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn search(&self, query: &str, rewrite: Option<&str>, settings: &SearchPath) -> Result<Vec<Hit>> {
+        let searcher = self.opened.reader.searcher();
+        let candidates = self.candidates(&searcher, query, rewrite, settings)?;
+        let kept = rank::rawrank(candidates, &self.opened.ranking.weights, settings);
+        let page = rank::finerank(kept, settings);
+        page.into_iter().map(|c| self.hit(&searcher, &c)).collect()
+    }
+
+    /// Ids of the first `most` documents that leave a stage, best first: what the stages are compared by.
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn after(
+        &self,
+        stage: Stage,
+        query: &str,
+        rewrite: Option<&str>,
+        most: usize,
+        settings: &SearchPath,
+    ) -> Result<Vec<String>> {
+        let searcher = self.opened.reader.searcher();
+        let mut all = self.candidates(&searcher, query, rewrite, settings)?;
+        if stage != Stage::Recall {
+            all = rank::rawrank(all, &self.opened.ranking.weights, settings);
+        }
+        if stage == Stage::Finerank {
+            all = rank::finerank(all, settings);
+        }
+        all.iter().take(most).map(|c| Ok(self.hit(&searcher, c)?.doc)).collect()
+    }
+
+    /// Title and tags of a document.
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn doc(&self, id: &str) -> Result<Option<Seen>> {
+        let (searcher, fields) = (self.opened.reader.searcher(), &self.opened.fields);
+        let query = TermQuery::new(Term::from_field_text(fields.id, id), IndexRecordOption::Basic);
+        let found = searcher.search(&query, &TopDocs::with_limit(1).order_by_score())?;
+        let Some((_, address)) = found.first() else { return Ok(None) };
+        let row: TantivyDocument = searcher.doc(*address)?;
+        let [title, tags, ..] = fields.texts;
+        Ok(Some(Seen { title: index::text_of(&row, title), tags: index::texts_of(&row, tags) }))
+    }
+
+    /// The rewrite, when it has a weight and says something that the query does not.
+    pub(super) fn used<'a>(query: &str, rewrite: Option<&'a str>, settings: &SearchPath) -> Option<&'a str> {
+        let weights = settings.rewrite_weights();
+        let weighs = weights.recall > 0.0 || weights.rawrank > 0.0 || weights.finerank > 0.0;
+        rewrite.filter(|rewrite| weighs && !adds_nothing(query, rewrite))
+    }
+
+    pub(super) fn asked(&self, text: &str) -> Result<Asked> {
+        let text = normal(text);
+        let terms = analysis::terms(&self.analyzer, &text, MAX_TERMS);
+        let vector = match terms.is_empty() {
+            true => None,
+            false => self.encoder.embed(&[text])?.pop().map(|values| Vector::new(&values)),
+        };
+        Ok(Asked { terms, vector })
+    }
+
+    /// Everything that the query, and a rewrite at its weight, recall.
+    pub(super) fn recalled(
+        &self,
+        searcher: &Searcher,
+        asked: &Asked,
+        rewrite: Option<&Asked>,
+        settings: &SearchPath,
+    ) -> Result<[Recalled; 2]> {
+        let own = Recalled::of(&self.opened, searcher, asked, settings, 1.0)?;
+        let share = settings.rewrite_weights().recall;
+        let more = match rewrite.filter(|_| share > 0.0) {
+            Some(rewrite) => Recalled::of(&self.opened, searcher, rewrite, settings, share)?,
+            None => Recalled::default(),
+        };
+        Ok([own, more])
+    }
+
+    /// What recall gives to rawrank: every signal of every document, in recall's order.
+    pub(super) fn candidates(
+        &self,
+        searcher: &Searcher,
+        query: &str,
+        rewrite: Option<&str>,
+        settings: &SearchPath,
+    ) -> Result<Vec<Candidate>> {
+        let asked = self.asked(query)?;
+        let rewrite = Self::used(query, rewrite, settings).map(|text| self.asked(text)).transpose()?;
+        let numbers = Recalled::union(&self.recalled(searcher, &asked, rewrite.as_ref(), settings)?);
+        self.signals(searcher, &asked, rewrite.as_ref(), &numbers)
+    }
+
+    /// Signals of given documents, in their order.
+    pub(super) fn signals(
+        &self,
+        searcher: &Searcher,
+        asked: &Asked,
+        rewrite: Option<&Asked>,
+        numbers: &[u32],
+    ) -> Result<Vec<Candidate>> {
+        let own = self.measure(searcher, asked, numbers)?.measured;
+        let other = rewrite.map(|rewrite| self.measure(searcher, rewrite, numbers)).transpose()?;
+        let candidates = numbers.iter().enumerate().map(|(place, &number)| {
+            let (facts, own) = (self.opened.facts[number as usize], own[place]);
+            let signals = Signals {
+                bm25: own.bm25,
+                cosine: own.cosine,
+                visual: own.visual,
+                relevance: own.relevance(),
+                popularity: facts.popularity,
+                freshness: facts.freshness,
+                satisfaction: f64::from(self.opened.satisfaction[number as usize]),
+                rewrite: other.as_ref().map_or(0.0, |m| m.measured[place].relevance()),
+                rawrank: 0.0,
+            };
+            Candidate { number, signals, score: 0.0 }
+        });
+        Ok(candidates.collect())
+    }
+
+    /// How given documents, in their order, lie to one text.
+    pub(super) fn measure(&self, searcher: &Searcher, asked: &Asked, numbers: &[u32]) -> Result<Measures> {
+        let terms = term_stats(searcher, &self.opened.fields, &asked.terms)?;
+        let sorted = by_address(&self.opened, numbers);
+        let mut found = matches(searcher, &self.opened.fields, &terms, &sorted)?;
+        let places: std::collections::HashMap<u32, usize> =
+            numbers.iter().enumerate().map(|(place, number)| (*number, place)).collect();
+        found.iter_mut().for_each(|m| m.doc = places[&sorted[m.doc].0]);
+        let mut measured = relevance::measure(&terms, &found, numbers.len(), RECALLED);
+        if let Some(vector) = &asked.vector {
+            for (m, number) in measured.iter_mut().zip(numbers) {
+                m.cosine = self.opened.vectors.get(*number).map_or(0.0, |v| v.cosine(vector));
+            }
+        }
+        Ok(Measures { terms, matches: found, measured })
+    }
+
+    pub(super) fn hit(&self, searcher: &Searcher, c: &Candidate) -> Result<Hit> {
+        let row: TantivyDocument = searcher
+            .doc(self.opened.addresses[c.number as usize])
+            .context("the search index cannot be read: run `core index build`")?;
+        let fields = &self.opened.fields;
+        let (doc, title) = (index::text_of(&row, fields.id), index::text_of(&row, fields.texts[0]));
+        Ok(Hit { doc, title, score: c.score, signals: c.signals })
+    }
+}
