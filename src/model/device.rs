@@ -3,7 +3,7 @@
 //! One choice holds for the whole process, and one device is made for it: candle tells two handles of one card
 //! apart, and refuses to mix their tensors.
 
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device};
@@ -22,6 +22,8 @@ pub enum Wish {
 
 static WISH: OnceLock<Wish> = OnceLock::new();
 static CARD: OnceLock<Result<Device, String>> = OnceLock::new();
+/// That `auto` found no card is said once.
+static SAID: Once = Once::new();
 
 /// Whether this build can compute on a card at all.
 pub const BUILT_FOR_CUDA: bool = cfg!(feature = "cuda");
@@ -51,7 +53,7 @@ pub fn open() -> Result<Device> {
         }),
         Wish::Auto if !BUILT_FOR_CUDA => Ok(Device::Cpu),
         Wish::Auto => Ok(card().unwrap_or_else(|why| {
-            eprintln!("  no card answers ({why}): the CPU computes; --device cpu says so from the start");
+            SAID.call_once(|| eprintln!("  no card answers ({why}): the CPU computes, as with --device cpu"));
             Device::Cpu
         })),
     }
