@@ -33,14 +33,20 @@ struct Inner {
 }
 
 /// What happened since the last event.
-#[derive(Default)]
 struct Stretch {
-    since: Option<Instant>,
-    /// Whether the last event told of nothing.
+    since: Instant,
+    /// Whether nothing new is told when nothing happens: it was said, or there was nothing before.
     told_idle: bool,
     paths: BTreeMap<&'static str, (u64, Vec<f64>)>,
     rewriting: BTreeMap<&'static str, u64>,
     refused: u64,
+}
+
+impl Default for Stretch {
+    fn default() -> Self {
+        let (paths, rewriting) = (BTreeMap::new(), BTreeMap::new());
+        Self { since: Instant::now(), told_idle: true, paths, rewriting, refused: 0 }
+    }
 }
 
 #[derive(Default)]
@@ -111,17 +117,14 @@ impl Counters {
 
     /// What happened since this was last asked; none while nothing happens, after it was said once.
     pub(super) fn stretch(&self) -> Option<Event> {
-        let now = Instant::now();
         let mut inner = self.lock();
-        let next = Stretch { since: Some(now), ..Stretch::default() };
-        let Stretch { since, told_idle, paths, rewriting, refused } = std::mem::replace(&mut inner.stretch, next);
-        let span_ms = since.map_or(0, |since| (now - since).as_millis() as u64);
+        let Stretch { since, told_idle, paths, rewriting, refused } = std::mem::take(&mut inner.stretch);
         let idle = paths.is_empty() && refused == 0;
         inner.stretch.told_idle = idle;
-        // Of the first stretch nobody knows when it began.
-        if span_ms == 0 || (idle && told_idle) {
+        if idle && told_idle {
             return None;
         }
+        let span_ms = (since.elapsed().as_millis() as u64).max(1);
         let paths = paths.into_iter().map(|(path, (count, mut times))| {
             times.sort_by(f64::total_cmp);
             let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
@@ -198,19 +201,15 @@ mod tests {
     fn a_stretch_tells_what_happened_and_silence_is_told_once() {
         let counters = Counters::default();
         assert_eq!(counters.stretch(), None);
-        let pause = || std::thread::sleep(std::time::Duration::from_millis(2));
         (1..=100).for_each(|ms| counters.search("plain", Fate::Missed, f64::from(ms)));
         counters.search("fake", Fate::Rewritten, 7.0);
         counters.request("/v1/search", 400);
-        pause();
         let Some(Event::Serving { paths, rewriting, refused, .. }) = counters.stretch() else { panic!() };
         assert_eq!(paths["plain"], PathTimes { count: 100, p50_ms: 50.0, p99_ms: 99.0 });
         assert_eq!(paths["fake"], PathTimes { count: 1, p50_ms: 7.0, p99_ms: 7.0 });
         assert_eq!((rewriting, refused), ([("hit".to_owned(), 1), ("miss".to_owned(), 100)].into(), 1));
-        pause();
         let silence = counters.stretch();
         assert!(matches!(&silence, Some(Event::Serving { paths, .. }) if paths.is_empty()), "{silence:?}");
-        pause();
         assert_eq!(counters.stretch(), None);
     }
 }
