@@ -121,6 +121,8 @@ impl Counters {
         let Stretch { since, told_idle, paths, rewriting, refused } = std::mem::take(&mut inner.stretch);
         let idle = paths.is_empty() && refused == 0;
         inner.stretch.told_idle = idle;
+        // Sorting takes its time, and nobody's answer should wait for it.
+        drop(inner);
         if idle && told_idle {
             return None;
         }
