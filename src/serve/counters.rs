@@ -32,10 +32,10 @@ struct Inner {
     stretch: Stretch,
 }
 
-/// What happened since the last event, or since counting began.
+/// What happened since the last event.
 struct Stretch {
     since: Instant,
-    /// Whether the last event told of nothing.
+    /// Whether nothing new is told when nothing happens: it was said, or there was nothing before.
     told_idle: bool,
     paths: BTreeMap<&'static str, (u64, Vec<f64>)>,
     rewriting: BTreeMap<&'static str, u64>,
@@ -45,7 +45,7 @@ struct Stretch {
 impl Default for Stretch {
     fn default() -> Self {
         let (paths, rewriting) = (BTreeMap::new(), BTreeMap::new());
-        Self { since: Instant::now(), told_idle: false, paths, rewriting, refused: 0 }
+        Self { since: Instant::now(), told_idle: true, paths, rewriting, refused: 0 }
     }
 }
 
@@ -119,13 +119,14 @@ impl Counters {
     pub(super) fn stretch(&self) -> Option<Event> {
         let mut inner = self.lock();
         let Stretch { since, told_idle, paths, rewriting, refused } = std::mem::take(&mut inner.stretch);
-        // Never 0: rates are counts over it.
-        let span_ms = (inner.stretch.since - since).as_millis().max(1) as u64;
         let idle = paths.is_empty() && refused == 0;
         inner.stretch.told_idle = idle;
+        // Sorting takes its time, and nobody's answer should wait for it.
+        drop(inner);
         if idle && told_idle {
             return None;
         }
+        let span_ms = (since.elapsed().as_millis() as u64).max(1);
         let paths = paths.into_iter().map(|(path, (count, mut times))| {
             times.sort_by(f64::total_cmp);
             let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn a_stretch_tells_what_happened_and_silence_is_told_once() {
         let counters = Counters::default();
-        // Also what happened before anybody asked for the first time.
+        assert_eq!(counters.stretch(), None);
         (1..=100).for_each(|ms| counters.search("plain", Fate::Missed, f64::from(ms)));
         counters.search("fake", Fate::Rewritten, 7.0);
         counters.request("/v1/search", 400);
