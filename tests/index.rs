@@ -93,14 +93,16 @@ fn a_killed_build_leaves_the_old_index_serving_and_the_next_one_goes_through() {
     let done = build(dir.path());
     assert_eq!(done["stats"]["docs"], 4_000, "{done}");
     assert_eq!(builds(dir.path()).len(), 1, "what killed builds left is gone");
-    let whole = search(dir.path(), "jaguar review");
+    // Few documents match, so that no tie at recall's limit can fall otherwise.
+    let whole = search(dir.path(), "435 3999");
     let other = tempfile::tempdir().unwrap();
     log(other.path(), 4_000);
     build(other.path());
     let ids = |page: &Value| -> Vec<String> {
         page["hits"].as_array().unwrap().iter().map(|h| h["doc"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(ids(&whole), ids(&search(other.path(), "jaguar review")), "grown or built anew, one answer");
+    assert!(ids(&whole).starts_with(&["d00435".into(), "d03999".into()]), "{whole}");
+    assert_eq!(ids(&whole), ids(&search(other.path(), "435 3999")), "grown or built anew, one answer");
 }
 
 #[test]

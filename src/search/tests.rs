@@ -287,7 +287,8 @@ fn every_document_is_ticked_and_of_two_with_one_id_the_later_counts() {
     let engine = Engine::build(dir.path(), &docs, |n| _ = ticks.fetch_add(n, Ordering::Relaxed)).unwrap();
     assert_eq!(ticks.into_inner(), 2_500);
     assert_eq!(engine.len(), 2_500);
-    assert_eq!(ids(&engine, "replacement", None), ["d7"]);
+    assert_eq!(ids(&engine, "replacement", None)[0], "d7");
+    assert_eq!(engine.doc("d7").unwrap().unwrap().title, "replacement");
 }
 
 #[test]

@@ -49,11 +49,12 @@ fn dot(a: &Parts, b: &Parts) -> f64 {
 /// Solves `a x = b` for a symmetric, positive definite `a`: Gauss without a search for pivots.
 fn solve(mut a: [Parts; PARTS], mut b: Parts) -> Parts {
     for i in 0..PARTS {
-        let row = a[i];
-        for j in i + 1..PARTS {
-            let factor = a[j][i] / row[i];
-            (i..PARTS).for_each(|k| a[j][k] -= factor * row[k]);
-            b[j] -= factor * b[i];
+        let (above, below) = a.split_at_mut(i + 1);
+        let (row, known) = (above[i], b[i]);
+        for (lower, value) in below.iter_mut().zip(&mut b[i + 1..]) {
+            let factor = lower[i] / row[i];
+            lower.iter_mut().zip(row).for_each(|(x, y)| *x -= factor * y);
+            *value -= factor * known;
         }
     }
     for i in (0..PARTS).rev() {

@@ -28,7 +28,7 @@ pub(super) fn read(dir: &Path) -> Result<Current> {
     let text = fs::read_to_string(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow!(
-                "no search index at {}: build it with `core index build`, or from nothing with `core demo`",
+                "no search index at {}: run `core index build`, or `core demo` to start from nothing",
                 dir.display()
             )
         }
