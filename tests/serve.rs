@@ -154,6 +154,10 @@ fn a_fake_index_is_taken_up_while_serving_and_a_damaged_one_is_named() {
     assert_eq!(json(&mut fake(&["build"]))["index"]["version"], 1, "a damaged file's count is lost, its place is not");
 }
 
+fn list(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap()
+}
+
 #[test]
 fn without_its_model_a_server_searches_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -166,6 +170,12 @@ fn without_its_model_a_server_searches_and_says_so() {
         let (status, page) = server.post("/v1/search", r#"{"query":"review","explain":true}"#);
         assert_eq!((status, &page["path"], &page["explanation"]["rewriting"]), (200, &j!("plain"), &j!("error")));
         assert!(!page["hits"].as_array().unwrap().is_empty());
+        for (hit, explained) in list(&page["hits"]).iter().zip(list(&page["explanation"]["ranking"]["hits"])) {
+            let product: f64 = list(&explained["factors"]).iter().map(|x| x.as_f64().unwrap()).product();
+            let score = hit["score"].as_f64().unwrap();
+            assert_eq!(hit["doc"], explained["doc"]);
+            assert!((product - score).abs() <= 1e-9 * score.abs(), "{product} is not {score}");
+        }
         assert_eq!(server.post("/v1/rewrite", r#"{"query":"review"}"#).1["path"], "error");
         assert_eq!(server.stop(), Some(130));
     }

@@ -76,7 +76,10 @@ pub(super) async fn search(State(paths): State<Arc<Paths>>, body: Body<Request>)
     paths.counters.request("/v1/search", 200);
     let query_id = request.query_id.clone().unwrap_or_else(new_id);
     record(&paths, &request, &page, &query_id);
-    let explanation = request.explain.then(|| explanation(&paths, &query_id, &page));
+    let explanation = match request.explain {
+        true => Some(explanation(&paths, &request.query, &query_id, &page).await),
+        false => None,
+    };
     let headers = [
         ("x-query-id", HeaderValue::from_str(&query_id)),
         ("x-rewriting", HeaderValue::from_str(page.fate.as_str())),

@@ -1,13 +1,16 @@
 //! How a page came about, for whoever asks: everything a person needs to work a merged score out by hand.
 
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use super::path::{Page, Paths};
 use crate::search::fake::Ranked;
 
-/// The explanation of a page.
-pub(super) fn explanation(paths: &Paths, query_id: &str, page: &Page) -> Value {
+/// The explanation of a page. `ranking` is the algebra of the search below it: with the rewrite on the fused path,
+/// without it where the rewrite's documents were merged in from the fake index.
+pub(super) async fn explanation(paths: &Paths, query: &str, query_id: &str, page: &Page) -> Value {
     let recipe = &paths.recipe;
+    let ranking = ranking(paths, query, page.rewrite.clone().filter(|_| page.path == "fused")).await;
     let hits: Vec<Value> = page.hits.iter().map(|hit| json!({"doc": hit.doc, "score": score(hit, paths)})).collect();
     json!({
         "query_id": query_id,
@@ -18,6 +21,7 @@ pub(super) fn explanation(paths: &Paths, query_id: &str, page: &Page) -> Value {
         "deadline_ms": recipe.serve.deadline_ms,
         "latency_ms": page.latency_ms,
         "search": recipe.search,
+        "ranking": ranking,
         "fake": {
             "version": page.fake_version, "weight": recipe.fake.weight, "min_relevance": recipe.fake.min_relevance
         },
@@ -25,10 +29,20 @@ pub(super) fn explanation(paths: &Paths, query_id: &str, page: &Page) -> Value {
     })
 }
 
+async fn ranking(paths: &Paths, query: &str, rewrite: Option<String>) -> Value {
+    let (engine, settings, query) = (paths.engine.clone(), paths.recipe.search.clone(), query.to_owned());
+    let explained = spawn_blocking(move || engine.explain(&query, rewrite.as_deref(), &settings)).await;
+    match explained {
+        Ok(Ok(explained)) => json!(explained),
+        Ok(Err(error)) => json!({"error": format!("{error:#}")}),
+        Err(error) => json!({"error": error.to_string()}),
+    }
+}
+
 /// Where a score comes from, in numbers that give it again.
 fn score(hit: &Ranked, paths: &Paths) -> String {
     match (hit.fake, hit.signals.is_some()) {
-        (None, _) => format!("{} of the search, from its signals and the weights under `search`", hit.score),
+        (None, _) => format!("{} of the search: the product of its `factors` under `ranking`", hit.score),
         (Some(fake), true) => {
             format!("{} = {} of the search × (1 + {})^{}", hit.score, fake.base, fake.weight, paths.recipe.fake.weight)
         }

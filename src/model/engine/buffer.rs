@@ -8,10 +8,13 @@ use std::ops::{Deref, DerefMut};
 
 /// Floats that a thread keeps at most: 1 GiB.
 const KEPT: usize = 256 << 20;
+/// Buffers of one size that a thread keeps at most: some threads only ever get what others have made.
+const OF_A_SIZE: usize = 256;
 
+/// Buffers by the class of their size.
 #[derive(Default)]
 struct Free {
-    buffers: Vec<Vec<f32>>,
+    classes: Vec<Vec<Vec<f32>>>,
     floats: usize,
 }
 
@@ -23,18 +26,24 @@ thread_local! {
 #[derive(Default)]
 pub(super) struct Buffer(Vec<f32>);
 
+/// The size that is allocated for `n` floats, at most an eighth more, and its class: nearly equal sizes share buffers.
+fn class(n: usize) -> (usize, usize) {
+    let power = n.next_power_of_two();
+    let step = (power / 16).max(16);
+    let size = n.next_multiple_of(step);
+    (size, 17 * power.trailing_zeros() as usize + size / step)
+}
+
 impl Buffer {
     /// For a destination that will be written whole: holds whatever an earlier use left there.
     pub fn stale(n: usize) -> Self {
+        let (size, class) = class(n);
         let found = FREE.with_borrow_mut(|free| {
-            // The smallest that is large enough, but not one that would waste more than it holds.
-            let fits = free.buffers.iter().enumerate().filter(|(_, b)| (n..=2 * n).contains(&b.capacity()));
-            let at = fits.min_by_key(|(_, b)| b.capacity())?.0;
-            let buffer = free.buffers.swap_remove(at);
+            let buffer = free.classes.get_mut(class)?.pop()?;
             free.floats -= buffer.capacity();
             Some(buffer)
         });
-        let mut buffer = found.unwrap_or_else(|| Vec::with_capacity(size_class(n)));
+        let mut buffer = found.unwrap_or_else(|| Vec::with_capacity(size));
         buffer.resize(n, 0.0);
         Self(buffer)
     }
@@ -63,23 +72,23 @@ impl Buffer {
     }
 }
 
-/// A little more than `n`, so that nearly equal sizes can use each other's buffers.
-fn size_class(n: usize) -> usize {
-    n.next_multiple_of((n.next_power_of_two() / 16).max(16))
-}
-
 impl Drop for Buffer {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
-        if buffer.capacity() == 0 {
+        let (size, class) = class(buffer.capacity());
+        // One that was not made here in its class would be too small for the next that asks.
+        if size == 0 || size != buffer.capacity() {
             return;
         }
         // A thread that is ending keeps nothing.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
-            if free.floats + buffer.capacity() <= KEPT {
-                free.floats += buffer.capacity();
-                free.buffers.push(buffer);
+            if free.classes.len() <= class {
+                free.classes.resize_with(class + 1, Vec::new);
+            }
+            if free.floats + size <= KEPT && free.classes[class].len() < OF_A_SIZE {
+                free.floats += size;
+                free.classes[class].push(buffer);
             }
         });
     }
@@ -114,8 +123,29 @@ mod tests {
         drop(again);
         let zeros = Buffer::zeros(1_000);
         assert!(zeros.as_ptr() == at && zeros.iter().all(|x| *x == 0.0));
+        drop(zeros);
         // One of very different size is not.
         assert_ne!(Buffer::stale(10).as_ptr(), at);
         assert_eq!(*Buffer::of(&[1.0, 2.0]), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn what_others_made_does_not_pile_up() {
+        let made: Vec<Buffer> = (0..3 * OF_A_SIZE).map(|_| Buffer::stale(100)).collect();
+        std::thread::spawn(move || {
+            drop(made);
+            FREE.with_borrow(|free| assert_eq!(free.classes.iter().map(Vec::len).sum::<usize>(), OF_A_SIZE));
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn sizes_of_one_class_fit_each_other() {
+        for n in (0..5_000).chain([100_000, 1 << 20, (1 << 20) + 1, 12_345_678]) {
+            let (size, of_n) = class(n);
+            assert!(size >= n && size - n <= (n / 8).max(16), "{n} in {size}");
+            assert_eq!(class(size), (size, of_n), "{n}");
+        }
     }
 }
