@@ -28,8 +28,8 @@ pub(super) struct Buffer(Vec<f32>);
 
 /// The size that is allocated for `n` floats, at most an eighth more, and its class: nearly equal sizes share buffers.
 fn class(n: usize) -> (usize, usize) {
-    let power = n.next_power_of_two();
-    let step = (power / 16).max(16);
+    let power = n.next_power_of_two().max(256);
+    let step = power / 16;
     let size = n.next_multiple_of(step);
     (size, 17 * power.trailing_zeros() as usize + size / step)
 }
