@@ -4,6 +4,7 @@
 #   scripts/benchmarks.sh PEERS [run.jsonl]
 #
 # PEERS is the folder with the peers' benchmark: `bench_peers.py` runs one case a process and takes ours by --extra.
+# Cases of ours are named core-<case>-<precision>; the small shape is trained with --recompute.
 # Set ONLY to a regular expression to run some of the cases (ours start with core-). Takes about half an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,13 +17,15 @@ extra=()
 for shape in tiny small; do
   precisions="f32 bf16"
   layouts="pairs shared"
-  if [ $shape = small ]; then precisions=bf16 layouts=pairs; fi
+  again=""
+  # A third of the peers' memory is meant there: activations are computed again.
+  if [ $shape = small ]; then precisions=bf16 layouts=pairs again=--recompute; fi
   for precision in $precisions; do
     for work in sft grpo sample rewrite; do
-      extra+=(--extra "core-$work-$shape-$precision=$core bench $work --shape $shape --precision $precision --json")
+      extra+=(--extra "core-$work-$shape-$precision=$core bench $work --shape $shape --precision $precision $again --json")
     done
     for layout in $layouts; do
-      extra+=(--extra "core-mpo-$shape-$layout-$precision=$core bench mpo --layout $layout --shape $shape --precision $precision --json")
+      extra+=(--extra "core-mpo-$shape-$layout-$precision=$core bench mpo --layout $layout --shape $shape --precision $precision $again --json")
     done
   done
 done
