@@ -61,15 +61,10 @@ pub fn compare(people: &[(Ratio, Ratio)], resamples: usize, seed: u64) -> Option
     let people: Vec<_> = people.iter().copied().filter(|(c, t)| c.den > 0.0 || t.den > 0.0).collect();
     let (control, treatment) = ratios(people.iter().copied())?;
     let difference = treatment - control;
-    let draw = |index: usize, stream: u64| {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream((index as u64) << 1 | stream);
-        rng
-    };
     let mut draws: Vec<f64> = (0..resamples)
         .into_par_iter()
         .filter_map(|i| {
-            let mut rng = draw(i, 0);
+            let mut rng = draw(seed, i, 0);
             let sample = (0..people.len()).map(|_| people[rng.random_range(0..people.len())]);
             ratios(sample).map(|(c, t)| t - c)
         })
@@ -78,7 +73,7 @@ pub fn compare(people: &[(Ratio, Ratio)], resamples: usize, seed: u64) -> Option
     let as_extreme = (0..resamples)
         .into_par_iter()
         .filter(|&i| {
-            let mut rng = draw(i, 1);
+            let mut rng = draw(seed, i, 1);
             let swapped = people.iter().map(|&(c, t)| if rng.random::<bool>() { (t, c) } else { (c, t) });
             ratios(swapped).is_some_and(|(c, t)| (t - c).abs() >= difference.abs() - 1e-12)
         })
@@ -109,15 +104,10 @@ pub fn compare_groups(control: &[Ratio], treatment: &[Ratio], resamples: usize, 
     };
     let (before, after) = (of(&mut control.iter().copied())?, of(&mut treatment.iter().copied())?);
     let (difference, everybody) = (after - before, [control.as_slice(), &treatment].concat());
-    let draw = |index: usize, stream: u64| {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream((index as u64) << 1 | stream);
-        rng
-    };
     let mut draws: Vec<f64> = (0..resamples)
         .into_par_iter()
         .filter_map(|i| {
-            let mut rng = draw(i, 0);
+            let mut rng = draw(seed, i, 0);
             let mut resampled = |arm: &[Ratio]| of(&mut (0..arm.len()).map(|_| arm[rng.random_range(0..arm.len())]));
             let (c, t) = (resampled(&control)?, resampled(&treatment)?);
             Some(t - c)
@@ -128,7 +118,7 @@ pub fn compare_groups(control: &[Ratio], treatment: &[Ratio], resamples: usize, 
         .into_par_iter()
         .filter(|&i| {
             let mut dealt = everybody.clone();
-            dealt.shuffle(&mut draw(i, 1));
+            dealt.shuffle(&mut draw(seed, i, 1));
             let (c, t) = dealt.split_at(control.len());
             let difference_dealt = of(&mut t.iter().copied()).zip(of(&mut c.iter().copied())).map(|(t, c)| t - c);
             difference_dealt.is_some_and(|d| d.abs() >= difference.abs() - 1e-12)
@@ -143,6 +133,13 @@ pub fn compare_groups(control: &[Ratio], treatment: &[Ratio], resamples: usize, 
         p: (as_extreme + 1) as f64 / (resamples + 1) as f64,
         people: everybody.len(),
     })
+}
+
+/// The random numbers of one resample: bootstrap in stream 0, permutation in stream 1.
+fn draw(seed: u64, index: usize, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream((index as u64) << 1 | stream);
+    rng
 }
 
 /// Ratio of sums in each arm; none where an arm has no chances.
