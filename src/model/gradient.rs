@@ -90,7 +90,7 @@ impl Policy {
         let how = How { half: self.half, shared: false };
         let packed = self.packed.get().map_or(&[][..], Vec::as_slice);
         // Parameters of an adapter are not among what is kept packed.
-        work(&Params { values: &values, packed, how })
+        work(&Params { values: &values, packed, packed_back: &[], how })
     }
 
     /// [`Policy::on_slices`] with every weight packed: for decoding, which multiplies with each of them often.

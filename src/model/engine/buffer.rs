@@ -1,15 +1,14 @@
 //! Working memory that is used again: fresh pages cost more than what is computed into them.
 //!
-//! Each thread keeps the buffers it is done with. A layer's activations come and go in the same sizes, so after the
-//! first pack hardly anything is asked of the allocator, and nothing is cleared that will be overwritten anyway.
+//! Each thread keeps the buffers it made and is done with. A layer's activations come and go in the same sizes, so after
+//! the first pack hardly anything is asked of the allocator, and nothing is cleared that will be overwritten anyway.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Floats that a thread keeps at most: 1 GiB.
 const KEPT: usize = 256 << 20;
-/// Buffers of one size that a thread keeps at most: some threads only ever get what others have made.
-const OF_A_SIZE: usize = 256;
 
 /// Buffers by the class of their size.
 #[derive(Default)]
@@ -18,13 +17,22 @@ struct Free {
     floats: usize,
 }
 
+/// Threads that have made buffers so far.
+static THREADS: AtomicU32 = AtomicU32::new(0);
+
 thread_local! {
     static FREE: RefCell<Free> = RefCell::default();
+    /// This thread's number, from 1.
+    static THREAD: u32 = THREADS.fetch_add(1, Ordering::Relaxed) + 1;
 }
 
-/// Floats of a fixed number; goes back to its thread when dropped.
+/// Floats of a fixed number; kept for the next one when the thread that made it drops it.
 #[derive(Default)]
-pub(super) struct Buffer(Vec<f32>);
+pub(super) struct Buffer {
+    floats: Vec<f32>,
+    /// The thread that made it: one that only ever got what others made would keep more and more.
+    maker: u32,
+}
 
 /// The size that is allocated for `n` floats, at most an eighth more, and its class: nearly equal sizes share buffers.
 fn class(n: usize) -> (usize, usize) {
@@ -45,7 +53,7 @@ impl Buffer {
         });
         let mut buffer = found.unwrap_or_else(|| Vec::with_capacity(size));
         buffer.resize(n, 0.0);
-        Self(buffer)
+        Self { floats: buffer, maker: THREAD.with(|own| *own) }
     }
 
     /// Zeros.
@@ -74,10 +82,10 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
+        let buffer = std::mem::take(&mut self.floats);
         let (size, class) = class(buffer.capacity());
-        // One that was not made here in its class would be too small for the next that asks.
-        if size == 0 || size != buffer.capacity() {
+        // One whose room is not its class's would be too small for the next that asks.
+        if size != buffer.capacity() || !THREAD.try_with(|own| *own == self.maker).unwrap_or(false) {
             return;
         }
         // A thread that is ending keeps nothing.
@@ -86,7 +94,7 @@ impl Drop for Buffer {
             if free.classes.len() <= class {
                 free.classes.resize_with(class + 1, Vec::new);
             }
-            if free.floats + size <= KEPT && free.classes[class].len() < OF_A_SIZE {
+            if free.floats + size <= KEPT {
                 free.floats += size;
                 free.classes[class].push(buffer);
             }
@@ -98,13 +106,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.floats
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.floats
     }
 }
 
@@ -131,10 +139,11 @@ mod tests {
 
     #[test]
     fn what_others_made_does_not_pile_up() {
-        let made: Vec<Buffer> = (0..3 * OF_A_SIZE).map(|_| Buffer::stale(100)).collect();
+        let made: Vec<Buffer> = (0..10).map(|_| Buffer::stale(100)).collect();
         std::thread::spawn(move || {
             drop(made);
-            FREE.with_borrow(|free| assert_eq!(free.classes.iter().map(Vec::len).sum::<usize>(), OF_A_SIZE));
+            drop(Buffer::stale(100));
+            FREE.with_borrow(|free| assert_eq!(free.classes.iter().map(Vec::len).sum::<usize>(), 1));
         })
         .join()
         .unwrap();

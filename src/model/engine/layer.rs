@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::attention;
 use super::buffer::Buffer;
-use super::linear::{Grads, linear, linear_back, linear_onto, wanted};
+use super::linear::{Grads, input_back, linear, linear_back, linear_onto, wanted, weights_back};
 use super::math::{Rope, rms_norm, rms_norm_back, swiglu, swiglu_back};
 use super::pack::{Asking, Pack};
 use super::params::Params;
@@ -244,12 +244,12 @@ impl Layer<'_> {
     fn feed_back(&self, fed: Fed, dout: Buffer, grads: &mut Grads) -> Buffer {
         let Self { plan, at: l, params, .. } = *self;
         let Fed { mid, inv_post, mut gate, mut up } = fed;
-        let mut act = Buffer::stale(gate.len());
-        swiglu(&gate, &up, &mut act);
-        let mut dact = Buffer::stale(act.len());
-        linear_back(params, &l.down, &act, &dout, Some((&mut dact, false)), grads);
+        let mut dact = Buffer::stale(gate.len());
+        let dlow = input_back(params, &l.down, &dout, Some((&mut dact, false)));
+        swiglu_back(&mut gate, &mut up, &mut dact);
+        let act = dact;
+        weights_back(params, &l.down, &act, &dout, dlow.as_deref(), grads);
         drop(act);
-        swiglu_back(&mut gate, &mut up, &dact);
         let (normed, _) = norm(&mid, params.floats(l.post_norm), plan.eps);
         let mut dnormed = Buffer::stale(mid.len());
         linear_back(params, &l.gate, &normed, &gate, Some((&mut dnormed, false)), grads);

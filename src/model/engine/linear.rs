@@ -62,6 +62,39 @@ pub(super) fn linear_back(
     dx: Option<(&mut [f32], bool)>,
     grads: &mut Grads,
 ) {
+    let dlow = input_back(params, l, dy, dx);
+    weights_back(params, l, x, dy, dlow.as_deref(), grads);
+}
+
+/// The part of [`linear_back`] that goes to the input; the gradient of an adapter's `x·Aᵀ`, \[rows, rank\].
+pub(super) fn input_back(params: &Params, l: &Linear, dy: &[f32], dx: Option<(&mut [f32], bool)>) -> Option<Buffer> {
+    let (rows, how) = (dy.len() / l.outputs, params.how);
+    let d = Mat::new(dy, rows, l.outputs);
+    let dlow = l.lora.as_ref().map(|lora| {
+        let mut dlow = Buffer::stale(rows * lora.rank);
+        let b = params.weight(lora.b, l.outputs, lora.rank);
+        matmul(MatMut::new(&mut dlow, rows, lora.rank), d, b, lora.scale, false, how);
+        dlow
+    });
+    let Some((dx, add)) = dx else { return dlow };
+    let weight = params.weight(l.w, l.outputs, l.inputs);
+    matmul(MatMut::new(dx, rows, l.inputs), d, weight, 1.0, add, how);
+    if let Some((lora, dlow)) = l.lora.as_ref().zip(dlow.as_ref()) {
+        let (dlow, a) = (Mat::new(dlow, rows, lora.rank), params.weight(lora.a, lora.rank, l.inputs));
+        matmul(MatMut::new(dx, rows, l.inputs), dlow, a, 1.0, true, how);
+    }
+    dlow
+}
+
+/// The part of [`linear_back`] that goes to weight, bias and adapter; `dlow` is what [`input_back`] gave.
+pub(super) fn weights_back(
+    params: &Params,
+    l: &Linear,
+    x: &[f32],
+    dy: &[f32],
+    dlow: Option<&[f32]>,
+    grads: &mut Grads,
+) {
     let (rows, how) = (x.len() / l.inputs, params.how);
     let (x_mat, d) = (Mat::new(x, rows, l.inputs), Mat::new(dy, rows, l.outputs));
     if let Some(dw) = wanted(grads, l.w) {
@@ -72,29 +105,12 @@ pub(super) fn linear_back(
             db.iter_mut().zip(row).for_each(|(g, d)| *g += d);
         }
     }
-    let dlow = l.lora.as_ref().map(|lora| adapter_back(params, l, lora, (x, dy), grads));
-    let Some((dx, add)) = dx else { return };
-    let weight = params.weight(l.w, l.outputs, l.inputs);
-    matmul(MatMut::new(dx, rows, l.inputs), d, weight, 1.0, add, how);
-    if let Some((lora, dlow)) = l.lora.as_ref().zip(dlow) {
-        let (dlow, a) = (Mat::new(&dlow, rows, lora.rank), params.weight(lora.a, lora.rank, l.inputs));
-        matmul(MatMut::new(dx, rows, l.inputs), dlow, a, 1.0, true, how);
-    }
-}
-
-/// Adds to an adapter's gradients; the gradient of `x·Aᵀ`, \[rows, rank\].
-fn adapter_back(params: &Params, l: &Linear, lora: &Adapter, (x, dy): (&[f32], &[f32]), grads: &mut Grads) -> Buffer {
-    let (rows, how) = (x.len() / l.inputs, params.how);
-    let (x_mat, d) = (Mat::new(x, rows, l.inputs), Mat::new(dy, rows, l.outputs));
-    let mut dlow = Buffer::stale(rows * lora.rank);
-    let b = params.weight(lora.b, l.outputs, lora.rank);
-    matmul(MatMut::new(&mut dlow, rows, lora.rank), d, b, lora.scale, false, how);
+    let Some((lora, dlow)) = l.lora.as_ref().zip(dlow) else { return };
     if let Some(db) = wanted(grads, lora.b) {
         let low = narrow(params, l, lora, x);
         matmul(MatMut::new(db, l.outputs, lora.rank), d.t(), Mat::new(&low, rows, lora.rank), lora.scale, true, how);
     }
     if let Some(da) = wanted(grads, lora.a) {
-        matmul(MatMut::new(da, lora.rank, l.inputs), Mat::new(&dlow, rows, lora.rank).t(), x_mat, 1.0, true, how);
+        matmul(MatMut::new(da, lora.rank, l.inputs), Mat::new(dlow, rows, lora.rank).t(), x_mat, 1.0, true, how);
     }
-    dlow
 }

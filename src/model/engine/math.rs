@@ -36,6 +36,21 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + tail
 }
 
+/// `Σ a·b·c`, as [`dot`].
+#[inline(always)]
+fn triple(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let chunks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
+    let whole = a.len() - a.len() % LANES;
+    let tail: f32 = a[whole..].iter().zip(&b[whole..]).zip(&c[whole..]).map(|((a, b), c)| a * b * c).sum();
+    for ((a, b), c) in chunks {
+        for i in 0..LANES {
+            lanes[i] = (a[i] * b[i]).mul_add(c[i], lanes[i]);
+        }
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
 dispatch! {
     /// RMS norm of each row of `width`: `y = x · inv · w`, `inv = 1/√(mean x² + eps)`, kept for the backward pass.
     pub(super) fn rms_norm(x: &[f32], w: &[f32], eps: f32, y: &mut [f32], inv: &mut [f32]) {
@@ -55,11 +70,7 @@ dispatch! {
         let width = w.len();
         let rows = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(inv);
         for (((x, dy), &inv), dx) in rows.clone().zip(dx.chunks_exact_mut(width)) {
-            let mut lanes = [0.0f32; LANES];
-            for (at, ((x, dy), w)) in x.iter().zip(dy).zip(w).enumerate() {
-                lanes[at % LANES] = (x * dy).mul_add(*w, lanes[at % LANES]);
-            }
-            let mean = lanes.iter().sum::<f32>() * inv * inv * inv / width as f32;
+            let mean = triple(x, dy, w) * inv * inv * inv / width as f32;
             for (((dx, x), dy), w) in dx.iter_mut().zip(x).zip(dy).zip(w) {
                 *dx += dy * w * inv - x * mean;
             }
@@ -84,14 +95,14 @@ dispatch! {
 }
 
 dispatch! {
-    /// Backward of [`swiglu`], in place: `gate` and `up` become their own gradients.
-    pub(super) fn swiglu_back(gate: &mut [f32], up: &mut [f32], dact: &[f32]) {
+    /// Backward of [`swiglu`], in place: `gate` and `up` become their own gradients, `dact` becomes `act` again.
+    pub(super) fn swiglu_back(gate: &mut [f32], up: &mut [f32], dact: &mut [f32]) {
         for ((g, u), d) in gate.iter_mut().zip(up).zip(dact) {
             let sigmoid = 1.0 / (1.0 + exp(-*g));
             let silu = *g * sigmoid;
-            let dgate = d * *u * (sigmoid + silu * (1.0 - sigmoid));
-            *u = d * silu;
-            *g = dgate;
+            let (dup, dgate) = (*d * silu, *d * *u * (sigmoid + silu * (1.0 - sigmoid)));
+            *d = silu * *u;
+            (*g, *u) = (dgate, dup);
         }
     }
 }

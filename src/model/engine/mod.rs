@@ -35,11 +35,12 @@ use plan::Plan;
 pub(super) use decode::decode;
 pub(super) use math::log_sum_exp;
 pub use memory::Memory;
+use params::Way;
 pub(super) use params::{Packed, Params};
 pub(super) use product::{How, Values};
 
-/// Tokens computed together on one thread: enough rows for fast products, few enough to stay small.
-const PACK_TOKENS: usize = 1024;
+/// Most tokens computed together on one thread: enough rows for fast products, few enough to stay small.
+const PACK_TOKENS: usize = 640;
 
 /// A decoder's shape, ready to compute with.
 pub(super) struct Engine {
@@ -91,7 +92,7 @@ impl Engine {
 
     /// Packs the weights of the forward pass, for many products with the same ones; those in `done` are kept.
     pub fn packed(&self, params: &Params, done: &Packed) -> Packed {
-        params::packed(&self.plan, params, done)
+        params::packed(&self.plan, params, Way::Forth, done)
     }
 
     /// Log-probabilities of every completion token, without gradients. The caller has checked the ids.
@@ -117,6 +118,11 @@ impl Engine {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
         let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
+        // Where all weights are trained, they are packed once for all packs; frozen ones may be too many to hold twice.
+        let pays = self.trainable == 0 && packs.len() > workers;
+        let once = |way| if pays { params::packed(&self.plan, params, way, &[]) } else { Packed::new() };
+        let (forth, back) = (once(Way::Forth), once(Way::Back));
+        let params = &Params { packed: if pays { &forth } else { params.packed }, packed_back: &back, ..*params };
         let shares = spread(workers, params, |worker, params| {
             let mut grads = self.no_grads(params);
             let mine = packs.iter().enumerate().skip(worker).step_by(workers);
@@ -234,10 +240,11 @@ impl Engine {
         Rope::new(longest, self.config.head_dim, self.config.rope_theta)
     }
 
-    /// Tokens per pack: no more than an even share for each thread.
+    /// Tokens per pack: an even share, so that each thread gets as many packs.
     fn budget(&self, groups: &[Group]) -> usize {
         let tokens: usize = groups.iter().map(Group::tokens).sum();
-        tokens.div_ceil(rayon::current_num_threads()).clamp(1, PACK_TOKENS)
+        let of_thread = tokens.div_ceil(rayon::current_num_threads()).max(1);
+        of_thread.div_ceil(of_thread.div_ceil(PACK_TOKENS))
     }
 }
 

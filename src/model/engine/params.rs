@@ -1,4 +1,4 @@
-//! A decoder's parameters as the engine sees them: slices in one order, and the weights that were packed for decoding.
+//! A decoder's parameters as the engine sees them: slices in one order, and the weights that were packed for many products.
 
 use std::sync::Arc;
 
@@ -7,15 +7,26 @@ use rayon::prelude::*;
 use super::plan::{Linear, Plan};
 use super::product::{How, Mat, Panels, Values, pack};
 
-/// Weights packed as right sides of `x·Wᵀ`, by their place in the list of parameters.
+/// Weights packed as right sides, by their place in the list of parameters.
 pub(in crate::model) type Packed = Vec<Option<Arc<Panels>>>;
+
+/// The product that a weight is packed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) enum Way {
+    /// `x·Wᵀ`.
+    Forth,
+    /// `dy·W`.
+    Back,
+}
 
 /// All parameters in their order, and how to multiply with them.
 #[derive(Clone, Copy)]
 pub(in crate::model) struct Params<'a> {
     pub values: &'a [Values<'a>],
-    /// As long as `values`, or empty.
+    /// For the forward pass: as long as `values`, or empty.
     pub packed: &'a [Option<Arc<Panels>>],
+    /// The same for the backward pass.
+    pub packed_back: &'a [Option<Arc<Panels>>],
     pub how: How,
 }
 
@@ -36,22 +47,25 @@ impl<'a> Params<'a> {
         Self { how: How { shared: rayon::current_num_threads() > 2, ..self.how }, ..*self }
     }
 
-    /// A weight \[outputs, inputs\] as it is stored.
+    /// A weight as it is stored, \[outputs, inputs\], packed where it was.
     pub(super) fn weight(&self, at: usize, outputs: usize, inputs: usize) -> Mat<'a> {
-        Mat::weight(self.values[at], outputs, inputs)
+        match self.packed_back.get(at).and_then(Option::as_ref) {
+            Some(panels) => Mat::packed(panels),
+            None => Mat::weight(self.values[at], outputs, inputs),
+        }
     }
 
     /// A weight's transpose, \[inputs, outputs\], packed where it was.
     pub(super) fn transposed(&self, at: usize, outputs: usize, inputs: usize) -> Mat<'a> {
         match self.packed.get(at).and_then(Option::as_ref) {
             Some(panels) => Mat::packed(panels),
-            None => self.weight(at, outputs, inputs).t(),
+            None => Mat::weight(self.values[at], outputs, inputs).t(),
         }
     }
 }
 
-/// Packs the weights that a forward pass multiplies with, except those that `done` holds already.
-pub(in crate::model) fn packed(plan: &Plan, params: &Params, done: &[Option<Arc<Panels>>]) -> Packed {
+/// Packs the weights that a pass multiplies with, except those that `done` holds already.
+pub(in crate::model) fn packed(plan: &Plan, params: &Params, way: Way, done: &[Option<Arc<Panels>>]) -> Packed {
     let mut weights: Vec<(usize, usize, usize)> = vec![(plan.head, plan.vocab, plan.hidden)];
     for l in &plan.layers {
         for Linear { w, outputs, inputs, lora, .. } in l.projections() {
@@ -64,10 +78,11 @@ pub(in crate::model) fn packed(plan: &Plan, params: &Params, done: &[Option<Arc<
     let mut all = done.to_vec();
     all.resize(params.values.len(), None);
     weights.retain(|(at, _, _)| all[*at].is_none());
-    let made: Vec<_> = weights
-        .into_par_iter()
-        .map(|(at, outputs, inputs)| (at, pack(params.weight(at, outputs, inputs).t(), params.how).map(Arc::new)))
-        .collect();
-    made.into_iter().for_each(|(at, panels)| all[at] = panels);
+    let made = weights.into_par_iter().map(|(at, outputs, inputs)| {
+        let stored = Mat::weight(params.values[at], outputs, inputs);
+        let right = if way == Way::Forth { stored.t() } else { stored };
+        (at, pack(right, params.how).map(Arc::new))
+    });
+    made.collect::<Vec<_>>().into_iter().for_each(|(at, panels)| all[at] = panels);
     all
 }

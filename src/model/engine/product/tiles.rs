@@ -1,6 +1,6 @@
 //! Products of many rows on AVX-512: operands packed block by block, then a tile at a time.
 //!
-//! A block of the right operand (512 columns × 256 lanes) stays in the second-level cache while every row of the left
+//! A block of the right operand (512 KiB) stays in the second-level cache while every row of the left
 //! one passes by; twelve rows of the left one stay in the first.
 #![allow(unsafe_code)]
 
@@ -13,8 +13,8 @@ use super::{Mat, Values};
 
 /// Lanes along the sum that are packed at once.
 pub(super) const STEPS: usize = 256;
-/// Columns of the right operand that are packed at once.
-const BLOCK: usize = 512;
+/// Lanes of the right operand that are packed at once, and stay in the second-level cache.
+const BLOCK: usize = 512 * STEPS;
 
 /// A thread's room for packed operands, kept between calls.
 struct Room {
@@ -48,14 +48,17 @@ pub(super) struct To {
 pub(super) unsafe fn product(to: To, a: Mat, b: Mat, half: bool) {
     let width = if half { 2 } else { 1 };
     let (sum, columns) = (a.cols, b.cols);
+    // The shorter the sum, the more columns: the left operand is packed again for every block.
+    let steps = STEPS.min(sum.div_ceil(width));
+    let block = (BLOCK / steps).next_multiple_of(COLUMNS);
     ROOM.with_borrow_mut(|Room { left, right }| {
         grow(left, (ROWS * ROW_STRIDE).max(STEPS * STEP_STRIDE));
         if !matches!(b.data, Values::Packed(_)) {
-            grow(right, STEPS.min(sum.div_ceil(width)) * BLOCK.min(columns).next_multiple_of(COLUMNS));
+            grow(right, steps * block.min(columns.next_multiple_of(COLUMNS)));
         }
         let left = left.as_mut_ptr().cast::<u32>();
-        for column in (0..columns).step_by(BLOCK) {
-            let columns = BLOCK.min(columns - column);
+        for column in (0..columns).step_by(block) {
+            let columns = block.min(columns - column);
             for p0 in (0..sum).step_by(width * STEPS) {
                 let p = p0..sum.min(p0 + width * STEPS);
                 let steps = p.len().div_ceil(width);
