@@ -4,7 +4,7 @@
 mod levels;
 
 use candle_core::Device;
-use core_rewriter::model::{Config, Decoding, Group, LoraSettings, Policy, Tokenizer};
+use core_rewriter::model::{Config, Decoding, Group, Level, LoraSettings, Policy, Tokenizer, simd_level};
 use core_rewriter::recipe::{ModelShape, Precision, stream};
 use rand::Rng;
 use rayon::prelude::*;
@@ -97,14 +97,9 @@ fn sharing_a_prompt_changes_nothing() {
 
 #[test]
 fn the_same_batch_gives_the_same_bits() {
-    let policy = policy(&shape(4, 2));
     let batch = groups(&[(400, &[6, 3]), (300, &[5]), (500, &[2, 2]), (20, &[1])]);
-    let bits = || {
-        let pass = policy.gradient(&batch, 1.0, &slope).unwrap();
-        let grads = pass.grads.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-        (pass.logprobs, grads.collect::<Vec<_>>())
-    };
-    assert!(bits() == bits());
+    let run = || bits(policy(&shape(4, 2)), &batch, false);
+    assert!(run() == run());
 }
 
 /// Rounding to bfloat16 moves a number by up to 2^-9 of it; what comes out of three layers differs by a few of that.
@@ -149,14 +144,51 @@ fn sampling_and_training_agree() {
     }
 }
 
+/// Log-probabilities and gradients to the bit, computing activations again or not.
+fn bits(policy: Policy, batch: &[Group], again: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let pass = policy.recomputing(again).gradient(batch, 1.0, &slope).unwrap();
+    let grads = pass.grads.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    (pass.logprobs, grads.collect())
+}
+
+/// More tokens than each thread computes at once.
+fn many() -> Vec<Group> {
+    let group: (usize, &[usize]) = (300, &[3, 2]);
+    groups(&vec![group; 5 * rayon::current_num_threads()])
+}
+
+#[test]
+fn many_packs_a_thread_give_the_reference_numbers() {
+    same(&policy(&shape(4, 2)), &many(), 1.0);
+}
+
+/// Where activations are computed again weights are packed at every product, and else once a step.
+#[test]
+fn weights_packed_once_change_no_bit_and_are_told_beforehand() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let of = || policy(&shape(4, 2)).with_precision(precision);
+        assert!(bits(of(), &many(), false) == bits(of(), &many(), true), "{precision:?}");
+        let packed = |again, batch: &[Group]| of().recomputing(again).training_memory(batch).unwrap().packed;
+        assert_eq!((packed(true, &many()), packed(false, &many()[..1])), (0, 0));
+        let weights = of().training_memory(&many()).unwrap().weights;
+        // Both ways, half as wide in bfloat16; panels are filled up to 32 columns.
+        let (from, wanted) = match precision {
+            Precision::Bf16 => (Level::Avx512Bf16, weights),
+            _ => (Level::Avx512, 2 * weights),
+        };
+        if simd_level() < from {
+            assert_eq!(packed(false, &many()), 0);
+            continue;
+        }
+        let told = packed(false, &many());
+        assert!(wanted * 9 / 10 < told && told < wanted * 3 / 2, "{told} for {weights} bytes of weights");
+    }
+}
+
 #[test]
 fn computing_activations_again_changes_no_bit() {
     let batch = groups(&[(130, &[0, 7, 0, 2]), (3, &[20, 1])]);
-    let of = |policy: Policy, again: bool| {
-        let pass = policy.recomputing(again).gradient(&batch, 1.0, &slope).unwrap();
-        let grads = pass.grads.iter().map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-        (pass.logprobs, grads.collect::<Vec<_>>())
-    };
+    let of = |policy: Policy, again: bool| bits(policy, &batch, again);
     assert!(of(policy(&shape(4, 2)), false) == of(policy(&shape(4, 2)), true));
     let adapted = || policy(&shape(4, 2)).with_lora(adapter(&["all-linear"]), 3).unwrap();
     assert!(of(adapted(), false) == of(adapted(), true));

@@ -159,7 +159,8 @@ impl Policy {
         let all = self.base.iter().chain(self.lora.iter().flat_map(|lora| &lora.vars));
         let weights = all.map(|(_, var)| var.elem_count() * var.dtype().size_in_bytes()).sum();
         let trained = self.vars().iter().map(|(_, var)| var.elem_count()).sum();
-        Ok(self.engine()?.memory(groups, weights, trained))
+        let how = engine::How { half: self.half, shared: false };
+        Ok(self.engine()?.memory(groups, weights, trained, how))
     }
 
     /// Gives up training it: [`Policy::vars`] is empty from here on, and weights are packed for decoding only once.

@@ -199,11 +199,11 @@ fn adapt(policy: Policy, init: &str, recipe: &Recipe) -> Result<Policy> {
 
 /// Where the memory of a step goes, for the journal.
 fn memory_in_words(memory: &Memory) -> String {
-    let Memory { weights, gradients, optimizer, activations } = memory;
-    let [total, weights, gradients, optimizer, activations] =
-        [memory.total(), *weights, *gradients, *optimizer, *activations].map(|n| bytes(n as u64));
+    let Memory { weights, packed, gradients, optimizer, activations } = memory;
+    let [total, weights, packed, gradients, optimizer, activations] =
+        [memory.total(), *weights, *packed, *gradients, *optimizer, *activations].map(|n| bytes(n as u64));
     format!(
-        "a step takes up to {total}: weights {weights}, gradients {gradients}, AdamW {optimizer}, activations {activations}"
+        "a step takes up to {total}: weights {weights}, packed again {packed}, gradients {gradients}, AdamW {optimizer}, activations {activations}"
     )
 }
 

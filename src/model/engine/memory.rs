@@ -2,13 +2,16 @@
 
 use super::super::Group;
 use super::pack::{Pack, cut};
-use super::{Engine, attention};
+use super::params::packed_bytes;
+use super::{Engine, How, attention};
 
 /// Bytes of a training step by what they are for; the process's own (program, tokenizer, store) is not among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// The decoder's weights and the adapter's.
     pub weights: usize,
+    /// The weights once more, packed for the products of many packs.
+    pub packed: usize,
     /// Gradients: a set for each thread that computes some.
     pub gradients: usize,
     /// AdamW's two moments.
@@ -21,7 +24,7 @@ impl Memory {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.weights + self.gradients + self.optimizer + self.activations
+        self.weights + self.packed + self.gradients + self.optimizer + self.activations
     }
 }
 
@@ -29,12 +32,13 @@ const FLOAT: usize = size_of::<f32>();
 
 impl Engine {
     /// Of a step on `groups` that trains `trained` of the parameters, with `weights` bytes of them all.
-    pub fn memory(&self, groups: &[Group], weights: usize, trained: usize) -> Memory {
+    pub fn memory(&self, groups: &[Group], weights: usize, trained: usize, how: How) -> Memory {
         let packs = cut(groups, self.budget(groups));
         let threads = rayon::current_num_threads().min(packs.len());
         let largest = packs.iter().map(|range| self.floats_of(&Pack::new(&groups[range.clone()]))).max().unwrap_or(0);
         Memory {
             weights,
+            packed: if self.packs_once(packs.len()) { packed_bytes(&self.plan, how) } else { 0 },
             gradients: FLOAT * trained * threads,
             optimizer: FLOAT * 2 * trained,
             activations: FLOAT * largest * threads,

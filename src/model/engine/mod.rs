@@ -118,8 +118,7 @@ impl Engine {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
         let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
-        // Where all weights are trained, they are packed once for all packs; frozen ones may be too many to hold twice.
-        let pays = self.trainable == 0 && packs.len() > workers;
+        let pays = self.packs_once(packs.len());
         let once = |way| if pays { params::packed(&self.plan, params, way, &[]) } else { Packed::new() };
         let (forth, back) = (once(Way::Forth), once(Way::Back));
         let params = &Params { packed: if pays { &forth } else { params.packed }, packed_back: &back, ..*params };
@@ -238,6 +237,12 @@ impl Engine {
         let reach = |g: &Group| g.prompt.len() + g.completions.iter().map(Vec::len).max().unwrap_or(0);
         let longest = groups.iter().map(reach).max().unwrap_or(0);
         Rope::new(longest, self.config.head_dim, self.config.rope_theta)
+    }
+
+    /// Whether a step packs its weights once for so many packs. Frozen ones may be too many to hold twice, and who
+    /// asks for recomputation wants the memory.
+    fn packs_once(&self, packs: usize) -> bool {
+        self.trainable == 0 && !self.recompute && packs > rayon::current_num_threads()
     }
 
     /// Tokens per pack: an even share, so that each thread gets as many packs.

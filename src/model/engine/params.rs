@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::plan::{Linear, Plan};
-use super::product::{How, Mat, Panels, Values, pack};
+use super::product::{How, Mat, Panels, Values, pack, packs, panel_bytes};
 
 /// Weights packed as right sides, by their place in the list of parameters.
 pub(in crate::model) type Packed = Vec<Option<Arc<Panels>>>;
@@ -64,9 +64,9 @@ impl<'a> Params<'a> {
     }
 }
 
-/// Packs the weights that a pass multiplies with, except those that `done` holds already.
-pub(in crate::model) fn packed(plan: &Plan, params: &Params, way: Way, done: &[Option<Arc<Panels>>]) -> Packed {
-    let mut weights: Vec<(usize, usize, usize)> = vec![(plan.head, plan.vocab, plan.hidden)];
+/// The weights that a pass multiplies with: place, outputs, inputs.
+fn weights(plan: &Plan) -> Vec<(usize, usize, usize)> {
+    let mut weights = vec![(plan.head, plan.vocab, plan.hidden)];
     for l in &plan.layers {
         for Linear { w, outputs, inputs, lora, .. } in l.projections() {
             weights.push((w, outputs, inputs));
@@ -75,6 +75,18 @@ pub(in crate::model) fn packed(plan: &Plan, params: &Params, way: Way, done: &[O
             }
         }
     }
+    weights
+}
+
+/// Bytes of the weights packed both ways; none where products do not read panels.
+pub(super) fn packed_bytes(plan: &Plan, how: How) -> usize {
+    let both = |(_, m, n): (usize, usize, usize)| panel_bytes(m, n, how.half) + panel_bytes(n, m, how.half);
+    if packs(how) { weights(plan).into_iter().map(both).sum() } else { 0 }
+}
+
+/// Packs the weights that a pass multiplies with, except those that `done` holds already.
+pub(in crate::model) fn packed(plan: &Plan, params: &Params, way: Way, done: &[Option<Arc<Panels>>]) -> Packed {
+    let mut weights = weights(plan);
     let mut all = done.to_vec();
     all.resize(params.values.len(), None);
     weights.retain(|(at, _, _)| all[*at].is_none());

@@ -36,6 +36,11 @@ pub(super) fn packs(how: How) -> bool {
     return how.half && false;
 }
 
+/// Bytes of a right side \[sum, columns\] in [`Panels`].
+pub(super) fn panel_bytes(sum: usize, columns: usize, half: bool) -> usize {
+    columns.div_ceil(panels::COLUMNS) * panels::lanes(sum, half) * size_of::<u32>()
+}
+
 /// Numbers of a matrix as they are stored.
 #[derive(Clone, Copy)]
 pub(in crate::model) enum Values<'a> {

@@ -16,6 +16,11 @@ pub(super) const COLUMNS: usize = 32;
 #[repr(align(64))]
 pub(super) struct Line([u32; 16]);
 
+/// Lanes of a panel.
+pub(super) fn lanes(sum: usize, half: bool) -> usize {
+    sum.div_ceil(if half { 2 } else { 1 }) * COLUMNS
+}
+
 /// Makes room for `lanes`; what is new is zero.
 pub(super) fn grow(room: &mut Vec<Line>, lanes: usize) {
     if room.len() * 16 < lanes {
@@ -58,10 +63,10 @@ impl Panels {
 
     /// Zeros.
     fn room(sum: usize, columns: usize, half: bool) -> Self {
-        let panel = sum.div_ceil(if half { 2 } else { 1 }) * COLUMNS;
-        let mut lanes = Vec::new();
-        grow(&mut lanes, columns.div_ceil(COLUMNS) * panel);
-        Self { lanes, panel, sum, columns, half }
+        let panel = lanes(sum, half);
+        let mut all = Vec::new();
+        grow(&mut all, columns.div_ceil(COLUMNS) * panel);
+        Self { lanes: all, panel, sum, columns, half }
     }
 
     /// No columns yet, of `sum` values each: grows by [`Panels::push_column`].

@@ -66,9 +66,11 @@ fn views_transposes_and_sums_agree_with_the_definition() {
 
 #[test]
 fn more_than_one_block_in_each_direction() {
-    // Beyond 256 lanes along the sum (512 values in bfloat16) and 512 columns.
+    // Beyond 256 lanes along the sum (512 values in bfloat16) and 512 columns; a shorter sum has wider blocks.
     check_views(14, 300, 530);
+    check_views(14, 520, 530);
     check_views(25, 1_030, 40);
+    check_views(2, 40, 6_700);
 }
 
 #[test]
