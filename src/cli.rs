@@ -102,7 +102,7 @@ pub enum Command {
     },
     /// Score rewriters side by side on held-out searches.
     Eval {
-        /// Rewriters: never, frequent-gain, copy-rule, a run, a folder, or owner/name
+        /// Rewriters: never, frequent-gain, copy-rule, cooccurrence, nearest, prf, a run, a folder, or owner/name
         /// [default: the rules and the newest run].
         rewriters: Vec<String>,
     },
@@ -111,14 +111,25 @@ pub enum Command {
         /// The rewriter in the control; `never` is the plain search path.
         #[arg(long, default_value = "never", value_name = "REWRITER")]
         control: String,
-        /// The rewriter in the treatment, or `oracle`, which knows what people want [default: the newest run].
-        #[arg(long, value_name = "REWRITER")]
-        treatment: Option<String>,
+        /// The rewriter in the treatment, or `oracle`, which knows what people want; several with commas share the control
+        /// [default: the newest run].
+        #[arg(long, value_name = "REWRITER", value_delimiter = ',')]
+        treatment: Vec<String>,
+        /// Try everything there is: every rule, the newest run and the oracle.
+        #[arg(long, conflicts_with = "treatment")]
+        all: bool,
         /// Who is in which arm.
         #[arg(long, value_enum, default_value_t = Design::Hashed)]
         design: Design,
+        /// Look N times at the result, evenly in time, with boundaries that keep the error rate [default: ab.looks].
+        #[arg(long, value_name = "N")]
+        looks: Option<u32>,
+        /// First week of the experiment, counted from 1 at the start of the log; several with commas are held against
+        /// the first [default: ab.after_weeks after the log].
+        #[arg(long, value_name = "WEEK", value_delimiter = ',')]
+        weeks: Vec<u32>,
         /// Instead, run N worlds without a rewriter in either arm: what share calls a difference significant?
-        #[arg(long, value_name = "N", conflicts_with_all = ["control", "treatment", "design"])]
+        #[arg(long, value_name = "N", conflicts_with_all = ["control", "treatment", "all", "design", "weeks"])]
         aa: Option<usize>,
         /// Size of the worlds of --aa; each is a preset recipe.
         #[arg(long, value_enum, requires = "aa")]

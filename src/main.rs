@@ -8,6 +8,7 @@ use clap::Parser;
 use core_rewriter::cli::{self, Cli, Command, Format, IndexJob, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
+use core_rewriter::judge::Design;
 use core_rewriter::model::device;
 use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::List;
@@ -90,22 +91,27 @@ fn run(cli: Cli) -> Result<()> {
             let names: Vec<_> = rewriters.iter().map(String::as_str).collect();
             show(&evaluate::run(workspace, &recipe()?, &names)?, evaluate::Report::table, json)
         }
-        Command::Ab { aa: Some(runs), size, .. } => {
+        Command::Ab { aa: Some(runs), size, looks, .. } => {
             let recipe = match size {
                 None => recipe()?,
                 Some(Size::Tiny) => Recipe::load("tiny")?,
                 Some(Size::Demo) => Recipe::load("demo")?,
             };
-            show(&ab::rejections(&recipe, runs)?, ab::Null::table, json)
+            show(&ab::rejections(workspace, &looked_at(recipe, looks)?, runs)?, ab::null_table, json)
         }
-        Command::Ab { control, treatment, design, .. } => {
+        Command::Ab { control, treatment, all, design, looks, weeks, .. } => {
             let design = match design {
-                cli::Design::Hashed => ab::Design::Hashed,
-                cli::Design::Paired => ab::Design::Paired,
+                cli::Design::Hashed => Design::Hashed,
+                cli::Design::Paired => Design::Paired,
             };
-            let treatment = model(treatment)?;
-            let arms = ab::Arms { control: &control, treatment: &treatment, design };
-            show(&ab::run(workspace, &recipe()?, &arms)?, ab::Report::table, json)
+            let treatments = match (all, treatment.is_empty()) {
+                (true, _) => ab::everything(workspace, &control),
+                (false, true) => vec![newest_run(workspace)?],
+                (false, false) => treatment,
+            };
+            let plan = ab::Plan { control: &control, treatments, design, weeks };
+            let experiment = ab::run(workspace, &looked_at(recipe()?, looks)?, &plan)?;
+            say(&if json { format!("{}\n", serde_json::to_string(&experiment)?) } else { ab::text(&experiment) })
         }
         Command::Rewrite { query, watched, searched, place, context, model: name } => {
             let question = Question { query, file: context, watched, searched, place };
@@ -141,6 +147,13 @@ fn run(cli: Cli) -> Result<()> {
         Command::Logs => report::run(workspace, List::Logs, json),
         Command::Doctor => doctor::run(workspace, json),
     }
+}
+
+/// A recipe whose experiments are looked at so often.
+fn looked_at(mut recipe: Recipe, looks: Option<u32>) -> Result<Recipe> {
+    let Some(looks) = looks else { return Ok(recipe) };
+    recipe.ab.looks = looks;
+    Recipe::parse(&recipe.to_toml(), "with --looks")
 }
 
 /// Measures what a subcommand of `bench` names, or lays a run of many side by side.
