@@ -11,7 +11,7 @@ use rand::Rng;
 
 use super::metrics::Lived;
 use crate::recipe::{Recipe, stream};
-use crate::rewriter::Rewriter;
+use crate::rewriter::{RULES, Rewriter, newest_run};
 use crate::search::Engine;
 use crate::world::{Asked, Page, World};
 
@@ -54,6 +54,14 @@ impl Arm {
             Self::Oracle => Ok(world.oracle_rewrite(asked.need)),
         }
     }
+}
+
+/// Everything there is to try: every rule, the newest run where there is one, and the oracle.
+#[must_use]
+pub fn everything(workspace: &Path, control: &str) -> Vec<String> {
+    let model = newest_run(workspace).ok();
+    let all = RULES.into_iter().map(str::to_owned).chain(model).chain([ORACLE.to_owned()]);
+    all.filter(|name| name != control && name != "never").collect()
 }
 
 /// Which side a person is on, by a seeded hash of the person.

@@ -20,11 +20,11 @@ use rayon::prelude::*;
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Design, Experiment};
 use crate::recipe::{Recipe, Usage};
-use crate::rewriter::{RULES, newest_run};
 use crate::search::{Engine, index_dir};
 use crate::store::{Split, Store, person_split};
 use crate::world::World;
 
+pub use arms::everything;
 use arms::{Arm, ORACLE, Stage};
 use metrics::Lived;
 pub use null::rejections;
@@ -41,14 +41,6 @@ pub struct Plan<'a> {
     pub design: Design,
     /// First weeks of one experiment each, counted from 1 at the start of the log; none for the recipe's own.
     pub weeks: Vec<u32>,
-}
-
-/// Everything there is to try: every rule, the newest run where there is one, and the oracle.
-#[must_use]
-pub fn everything(workspace: &Path, control: &str) -> Vec<String> {
-    let model = newest_run(workspace).ok();
-    let all = RULES.into_iter().map(str::to_owned).chain(model).chain([ORACLE.to_owned()]);
-    all.filter(|name| name != control && name != "never").collect()
 }
 
 /// Simulates the weeks after the log for every held-out person.

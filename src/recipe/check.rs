@@ -95,7 +95,7 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 12] {
+fn shares(r: &Recipe) -> [(&'static str, f64); 13] {
     [
         ("world.ambiguous_share", r.world.ambiguous_share),
         ("world.colloquial_share", r.world.colloquial_share),
@@ -107,6 +107,7 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 12] {
         ("mine.held_out_time", r.mine.held_out_time),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
+        ("baselines.min_share", r.baselines.min_share),
         ("baselines.min_cosine", r.baselines.min_cosine),
         ("baselines.fb_lambda", r.baselines.fb_lambda),
     ]

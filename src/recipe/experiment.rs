@@ -32,6 +32,9 @@ pub struct Baselines {
     pub min_people: usize,
     /// `cooccurrence`: least log-likelihood ratio of a pair (Dunning 1993); 10.83 is p = 0.001 under independence.
     pub min_llr: f64,
+    /// `cooccurrence`: least share of a query's reformulations that go to its successor. Below a half, most people meant
+    /// something else.
+    pub min_share: f64,
     /// `nearest`: weight of the likeness to the last watched title beside the likeness to the query.
     pub context_weight: f64,
     /// `nearest`: a query less like the person's own than this (cosine) is never its rewrite.
@@ -49,6 +52,7 @@ impl Default for Baselines {
         Self {
             min_people: 3,
             min_llr: 10.83,
+            min_share: 0.5,
             context_weight: 1.0,
             min_cosine: 0.5,
             fb_docs: 10,

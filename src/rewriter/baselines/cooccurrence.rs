@@ -105,8 +105,8 @@ impl Transitions {
 
 impl Cooccurrence {
     /// Keeps each query's most probable successor (of equals the first in the alphabet), where enough people made the step,
-    /// it is no chance, and the successor satisfies more of its searches than the query itself: a query that satisfies as
-    /// often is left alone.
+    /// it is no chance, enough of the query's reformulations go there, and the successor satisfies more of its searches than
+    /// the query itself: a query that satisfies as often is left alone.
     #[must_use]
     pub fn fit(seen: &Transitions, settings: &Baselines) -> Self {
         let share = |query: &Query| query.satisfied as f64 / query.searches.max(1) as f64;
@@ -122,7 +122,10 @@ impl Cooccurrence {
                 best.insert(from, (to, pair.count));
             }
         }
-        let worth = best.into_iter().filter(|(from, (to, _))| share(&seen.queries[*to]) > share(&seen.queries[*from]));
+        let worth = best.into_iter().filter(|(from, (to, count))| {
+            let (query, next) = (&seen.queries[*from], &seen.queries[*to]);
+            *count as f64 >= settings.min_share * query.left as f64 && share(next) > share(query)
+        });
         let text = |number: usize| seen.queries[number].text.clone();
         Self { next: worth.map(|(from, (to, _))| (text(from), text(to))).collect() }
     }
@@ -170,11 +173,16 @@ mod tests {
             log.push(session(person, &[("puma", 0.5), ("puma shoes", 0.5)]));
         }
         // Often, but by one person.
-        log.extend((0..9).map(|_| session("z", &[("jaguar", 0.5), ("jaguar cat", 60.0)])));
+        log.extend((0..3).map(|_| session("z", &[("jaguar", 0.5), ("jaguar cat", 60.0)])));
+        // By enough people, and each sense by fewer than half of them.
+        for (person, next) in ["a", "b", "c", "d", "e", "f", "g", "h", "i"].into_iter().zip(["x", "y", "z"].repeat(3)) {
+            log.push(session(person, &[("mercury", 0.5), (next, 60.0)]));
+        }
         let rule = fit(&log);
         assert_eq!(rewrite(&rule, "JAGUAR!").as_deref(), Some("jaguar car"));
         assert_eq!(rewrite(&rule, "weather"), None, "it satisfies as often as what follows it");
         assert_eq!(rewrite(&rule, "puma"), None, "what follows it satisfies no one");
+        assert_eq!(rewrite(&rule, "mercury"), None, "most people meant something else");
         assert_eq!(rewrite(&rule, "jaguar cat"), None, "nothing follows it");
     }
 
