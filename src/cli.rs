@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod ab;
 mod bench;
 
+pub use ab::Ab;
 pub use bench::{Bench, Layout, Precision, Setting, Shape};
 
 /// Learn when and how to rewrite a search query from what the searcher just did.
@@ -102,28 +104,12 @@ pub enum Command {
     },
     /// Score rewriters side by side on held-out searches.
     Eval {
-        /// Rewriters: never, frequent-gain, copy-rule, a run, a folder, or owner/name
+        /// Rewriters: never, frequent-gain, copy-rule, cooccurrence, nearest, prf, a run, a folder, or owner/name
         /// [default: the rules and the newest run].
         rewriters: Vec<String>,
     },
     /// Simulate an online experiment on people who were never trained on.
-    Ab {
-        /// The rewriter in the control; `never` is the plain search path.
-        #[arg(long, default_value = "never", value_name = "REWRITER")]
-        control: String,
-        /// The rewriter in the treatment, or `oracle`, which knows what people want [default: the newest run].
-        #[arg(long, value_name = "REWRITER")]
-        treatment: Option<String>,
-        /// Who is in which arm.
-        #[arg(long, value_enum, default_value_t = Design::Hashed)]
-        design: Design,
-        /// Instead, run N worlds without a rewriter in either arm: what share calls a difference significant?
-        #[arg(long, value_name = "N", conflicts_with_all = ["control", "treatment", "design"])]
-        aa: Option<usize>,
-        /// Size of the worlds of --aa; each is a preset recipe.
-        #[arg(long, value_enum, requires = "aa")]
-        size: Option<Size>,
-    },
+    Ab(Ab),
     /// Rewrite one query.
     Rewrite {
         /// The query.
@@ -200,6 +186,12 @@ pub enum Command {
     Runs,
     /// List the logs of the workspace.
     Logs,
+    /// Write the newest experiment as a page: lifts, looks, A/A runs, settings; one file that needs no network.
+    Report {
+        /// The file to write.
+        #[arg(long, value_name = "FILE", default_value = "report.html")]
+        html: PathBuf,
+    },
     /// Check this machine and workspace, and say what to do about what is missing.
     Doctor,
 }

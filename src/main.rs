@@ -8,9 +8,10 @@ use clap::Parser;
 use core_rewriter::cli::{self, Cli, Command, Format, IndexJob, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
+use core_rewriter::judge::Design;
 use core_rewriter::model::device;
 use core_rewriter::recipe::{Precision, Recipe, Usage};
-use core_rewriter::report::List;
+use core_rewriter::report::What;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
@@ -90,23 +91,7 @@ fn run(cli: Cli) -> Result<()> {
             let names: Vec<_> = rewriters.iter().map(String::as_str).collect();
             show(&evaluate::run(workspace, &recipe()?, &names)?, evaluate::Report::table, json)
         }
-        Command::Ab { aa: Some(runs), size, .. } => {
-            let recipe = match size {
-                None => recipe()?,
-                Some(Size::Tiny) => Recipe::load("tiny")?,
-                Some(Size::Demo) => Recipe::load("demo")?,
-            };
-            show(&ab::rejections(&recipe, runs)?, ab::Null::table, json)
-        }
-        Command::Ab { control, treatment, design, .. } => {
-            let design = match design {
-                cli::Design::Hashed => ab::Design::Hashed,
-                cli::Design::Paired => ab::Design::Paired,
-            };
-            let treatment = model(treatment)?;
-            let arms = ab::Arms { control: &control, treatment: &treatment, design };
-            show(&ab::run(workspace, &recipe()?, &arms)?, ab::Report::table, json)
-        }
+        Command::Ab(flags) => experiment(global, flags),
         Command::Rewrite { query, watched, searched, place, context, model: name } => {
             let question = Question { query, file: context, watched, searched, place };
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
@@ -137,10 +122,44 @@ fn run(cli: Cli) -> Result<()> {
         Command::Serve { port, host, model: name } => serve::run(workspace, &recipe()?, name.as_deref(), host, port),
         Command::Bench { work, steps } => measure(global, work, steps.map(|n| n as usize)),
         Command::Watch => watch::run(workspace),
-        Command::Runs => report::run(workspace, List::Runs, json),
-        Command::Logs => report::run(workspace, List::Logs, json),
+        Command::Runs => report::run(workspace, &What::Runs, json),
+        Command::Logs => report::run(workspace, &What::Logs, json),
+        Command::Report { html } => report::run(workspace, &What::Page(html), json),
         Command::Doctor => doctor::run(workspace, json),
     }
+}
+
+/// Runs an experiment, or many without a difference.
+fn experiment(global: &cli::Global, flags: cli::Ab) -> Result<()> {
+    let (workspace, json) = (global.workspace.as_path(), global.json);
+    let source = match flags.size {
+        None => global.recipe.as_str(),
+        Some(Size::Tiny) => "tiny",
+        Some(Size::Demo) => "demo",
+    };
+    let recipe = looked_at(Recipe::load(source)?, flags.looks)?;
+    if let Some(runs) = flags.aa {
+        return show(&ab::rejections(workspace, &recipe, runs)?, ab::null_table, json);
+    }
+    let design = match flags.design {
+        cli::Design::Hashed => Design::Hashed,
+        cli::Design::Paired => Design::Paired,
+    };
+    let treatments = match (flags.all, flags.treatment.is_empty()) {
+        (true, _) => ab::everything(workspace, &flags.control),
+        (false, true) => vec![newest_run(workspace)?],
+        (false, false) => flags.treatment,
+    };
+    let plan = ab::Plan { control: &flags.control, treatments, design, weeks: flags.weeks };
+    let experiment = ab::run(workspace, &recipe, &plan)?;
+    say(&if json { format!("{}\n", serde_json::to_string(&experiment)?) } else { ab::text(&experiment) })
+}
+
+/// A recipe whose experiments are looked at so often.
+fn looked_at(mut recipe: Recipe, looks: Option<u32>) -> Result<Recipe> {
+    let Some(looks) = looks else { return Ok(recipe) };
+    recipe.ab.looks = looks;
+    Recipe::parse(&recipe.to_toml(), "with --looks")
 }
 
 /// Measures what a subcommand of `bench` names, or lays a run of many side by side.

@@ -1,5 +1,7 @@
 //! The arms of an experiment, and one person's weeks in one of them.
 
+use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -7,14 +9,15 @@ use std::time::Instant;
 use anyhow::Result;
 use rand::Rng;
 
-use super::metrics::Tally;
+use super::metrics::Lived;
 use crate::recipe::{Recipe, stream};
-use crate::rewriter::Rewriter;
+use crate::rewriter::{RULES, Rewriter, newest_run};
 use crate::search::Engine;
 use crate::world::{Asked, Page, World};
 
 /// The name of the arm that knows what people want.
 pub(super) const ORACLE: &str = "oracle";
+const DAY_MS: i64 = 86_400_000;
 
 /// Where an arm's rewrites come from.
 pub(super) enum Arm {
@@ -53,58 +56,110 @@ impl Arm {
     }
 }
 
+/// Everything there is to try: every rule, the newest run where there is one, and the oracle.
+#[must_use]
+pub fn everything(workspace: &Path, control: &str) -> Vec<String> {
+    let model = newest_run(workspace).ok();
+    let all = RULES.into_iter().map(str::to_owned).chain(model).chain([ORACLE.to_owned()]);
+    all.filter(|name| name != control && name != "never").collect()
+}
+
 /// Which side a person is on, by a seeded hash of the person.
 pub(super) fn treated(recipe: &Recipe, person: usize) -> bool {
     stream(recipe.seed, "ab.arm", &[person as u64]).random()
 }
 
-/// Everything that people of both arms meet.
+/// Everything that people of all arms meet.
 pub(super) struct Stage<'a> {
-    pub world: &'a World,
-    pub engine: &'a Engine,
-    pub recipe: &'a Recipe,
-    pub control: &'a Arm,
-    pub treatment: &'a Arm,
-    /// Time that the treatment's rewrites took, and how many they were.
-    pub spent: Spent,
+    world: &'a World,
+    engine: &'a Engine,
+    recipe: &'a Recipe,
+    control: &'a Arm,
+    treatments: &'a [Arm],
+    /// Weeks of the world, 0 the first logged one.
+    pub weeks: Range<u32>,
+    /// Time that each treatment's rewrites took, and how many they were.
+    spent: Vec<Spent>,
 }
 
 /// A sum of times.
 #[derive(Default)]
-pub(super) struct Spent {
+struct Spent {
     micros: AtomicU64,
     count: AtomicU64,
 }
 
-impl Spent {
-    fn add(&self, since: Instant) {
-        self.micros.fetch_add(since.elapsed().as_micros() as u64, Ordering::Relaxed);
-        self.count.fetch_add(1, Ordering::Relaxed);
+impl<'a> Stage<'a> {
+    /// An experiment of `recipe.ab.weeks` from week `first` on.
+    pub fn new(
+        world: &'a World,
+        engine: &'a Engine,
+        recipe: &'a Recipe,
+        control: &'a Arm,
+        treatments: &'a [Arm],
+        first: u32,
+    ) -> Self {
+        let spent = treatments.iter().map(|_| Spent::default()).collect();
+        Self { world, engine, recipe, control, treatments, weeks: first..first + recipe.ab.weeks, spent }
     }
 
-    /// Mean milliseconds.
-    pub fn mean_ms(&self) -> f64 {
-        self.micros.load(Ordering::Relaxed) as f64 / 1e3 / self.count.load(Ordering::Relaxed).max(1) as f64
+    /// Whether an arm is the oracle's.
+    pub fn is_oracle(&self, treatment: usize) -> bool {
+        matches!(self.treatments[treatment], Arm::Oracle)
+    }
+
+    /// Mean milliseconds of a treatment's rewrites.
+    pub fn mean_ms(&self, treatment: usize) -> f64 {
+        let Spent { micros, count } = &self.spent[treatment];
+        micros.load(Ordering::Relaxed) as f64 / 1e3 / count.load(Ordering::Relaxed).max(1) as f64
+    }
+
+    /// One person's weeks, in the arm of a treatment or, with none, in the control's.
+    ///
+    /// A search counts as impacted by a treatment where its rewrite differs from the control's. The control's people are
+    /// therefore asked for every treatment's rewrite, a treatment's for the control's, and only the arm's own is used.
+    pub fn live(&self, person: usize, arm: Option<usize>) -> Result<Lived> {
+        let asked: Vec<usize> = arm.map_or_else(|| (0..self.treatments.len()).collect(), |one| vec![one]);
+        // One entry a search, in the order in which the person asks.
+        let differs: RefCell<Vec<Vec<bool>>> = RefCell::default();
+        let search = |question: Asked| -> Result<Page> {
+            let control = self.control.rewrite(self.world, question)?;
+            let rewrites = asked.iter().map(|one| self.ask(*one, question)).collect::<Result<Vec<_>>>()?;
+            differs.borrow_mut().push(rewrites.iter().map(|rewrite| *rewrite != control).collect());
+            let used = if arm.is_some() { rewrites.into_iter().next().flatten() } else { control };
+            let hits = self.engine.search(question.query, used.as_deref(), &self.recipe.search)?;
+            Ok(Page { shown: hits.into_iter().map(|hit| hit.doc).collect(), rewritten: used })
+        };
+        let mut lived = Lived::new(self.recipe.ab.looks as usize, asked.len());
+        for week in self.weeks.clone() {
+            let sessions = self.world.simulate_person(person, week..week + 1, &search)?;
+            let mut differs = differs.take().into_iter();
+            for sim in &sessions {
+                let own: Vec<_> = differs.by_ref().take(sim.session.searches.len()).collect();
+                lived.add(self.part(week, sim.session.start_ms), sim, &own, &self.recipe.mine);
+            }
+        }
+        Ok(lived)
+    }
+
+    fn ask(&self, treatment: usize, question: Asked) -> Result<Option<String>> {
+        let started = Instant::now();
+        let rewrite = self.treatments[treatment].rewrite(self.world, question)?;
+        self.spent[treatment].micros.fetch_add(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.spent[treatment].count.fetch_add(1, Ordering::Relaxed);
+        Ok(rewrite)
+    }
+
+    /// Which of the looks, from 0, is the first to see a session of this week.
+    fn part(&self, week: u32, start_ms: i64) -> usize {
+        // Weeks begin on Mondays; 1 January 1970 was a Thursday.
+        let weekday = (start_ms.div_euclid(DAY_MS) + 3).rem_euclid(7) as u32;
+        let day = 7 * (week - self.weeks.start) + weekday;
+        (day * self.recipe.ab.looks / (7 * self.recipe.ab.weeks)) as usize
     }
 }
 
-impl Stage<'_> {
-    /// One person's weeks after the log, in one arm.
-    ///
-    /// A search counts as impacted where the two arms' rewrites differ; both are therefore asked in either arm, and only
-    /// the arm's own is used.
-    pub fn live(&self, person: usize, treated: bool) -> Result<Tally> {
-        let search = |asked: Asked| -> Result<Page> {
-            let started = Instant::now();
-            let treatment = self.treatment.rewrite(self.world, asked)?;
-            self.spent.add(started);
-            let control = self.control.rewrite(self.world, asked)?;
-            let impacted = (treatment != control).then(|| treatment.clone().unwrap_or_default());
-            let used = if treated { treatment } else { control };
-            let hits = self.engine.search(asked.query, used.as_deref(), &self.recipe.search)?;
-            Ok(Page { shown: hits.into_iter().map(|hit| hit.doc).collect(), rewritten: impacted })
-        };
-        let weeks = self.recipe.world.weeks..self.recipe.world.weeks + self.recipe.ab.weeks;
-        Ok(Tally::of(&self.world.simulate_person(person, weeks, &search)?, &self.recipe.mine))
-    }
+/// Days of the experiment that are over at look `index`, counted from 0: what [`Stage::part`] puts into it and before.
+pub(super) fn days(recipe: &Recipe, index: u32) -> u32 {
+    (7 * recipe.ab.weeks * (index + 1)).div_ceil(recipe.ab.looks)
 }

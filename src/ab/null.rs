@@ -1,98 +1,115 @@
 //! A/A runs: two arms without a difference, again and again. What share of them calls one significant?
 //!
 //! Each run is another world, with other people, searched through its own index, and people hashed to two arms that both
-//! search without a rewriter. A sound test calls about one in twenty of them significant at the 5 % level.
+//! search without a rewriter. A sound test calls about one in twenty of them significant at the 5 % level, also when each
+//! run is looked at before its end.
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
-use serde::Serialize;
 
 use super::arms::{self, Arm, Stage};
-use super::metrics::{METRICS, Tally};
-use crate::journal::{Cell, Progress, Table, stop};
-use crate::judge::{Ratio, compare_groups};
+use super::looks::looks;
+use super::metrics::{Lived, METRICS, Metric};
+use crate::journal::{Event, Journal, stop};
+use crate::judge::{Decision, Estimate, Null, NullMetric, Ratio, compare_groups};
 use crate::recipe::Recipe;
 use crate::rewriter::Rewriter;
 use crate::search::Engine;
 use crate::world::World;
 
-/// The level at which a difference is called significant.
-const LEVEL: f64 = 0.05;
-
-/// What A/A runs gave.
-#[derive(Debug, Clone, Serialize)]
-pub struct Null {
-    /// Runs.
-    pub runs: usize,
-    /// People of each.
-    pub people: usize,
-    /// The level of the test.
-    pub level: f64,
-    /// Share of runs whose main metric (`vv10s_per_search`) had p below the level.
-    pub share_significant: f64,
-    /// The same for every metric.
-    pub by_metric: Vec<(String, f64)>,
-}
-
-impl Null {
-    /// One row a metric.
-    #[must_use]
-    pub fn table(&self) -> Table {
-        let title = format!("{} A/A runs of {} people; share with p < {}", self.runs, self.people, self.level);
-        let mut table = Table::new("aa", title, &["metric", "share_significant"]);
-        for (metric, share) in &self.by_metric {
-            table.row([metric.as_str().into(), Cell::shown(*share, format!("{:.1}%", 100.0 * share))]);
-        }
-        table
-    }
+/// What one run said of one metric.
+#[derive(Debug, Clone, Copy, Default)]
+struct Verdict {
+    at_end: bool,
+    any_look_uncorrected: bool,
+    any_look_corrected: bool,
+    /// Whether the log could tell the metric at all.
+    told: bool,
 }
 
 /// Runs the world of `recipe` under `runs` other seeds, without a rewriter in either arm.
 ///
 /// # Errors
-/// No runs; a temporary folder that cannot be written; `Stopped` after Ctrl-C.
-pub fn rejections(recipe: &Recipe, runs: usize) -> Result<Null> {
+/// No runs; a folder that cannot be written; `Stopped` after Ctrl-C.
+pub fn rejections(workspace: &Path, recipe: &Recipe, runs: usize) -> Result<Null> {
     ensure!(runs > 0, "0 A/A runs say nothing: give a number above 0");
-    let progress = Progress::on_screen("a/a", runs as u64);
-    let of_run = |run: usize| -> Result<Vec<f64>> {
+    let name = format!("{runs} A/A runs of {}", recipe.name);
+    Journal::record(workspace, "ab", &name, &recipe.to_toml(), |journal| {
+        let null = tally(recipe, runs, journal)?;
+        let body = serde_json::to_value(&null)?;
+        journal.emit(&Event::Report { title: "aa".into(), fingerprint: name.clone(), body })?;
+        Ok(null)
+    })
+}
+
+fn tally(recipe: &Recipe, runs: usize, journal: &Journal) -> Result<Null> {
+    let progress = journal.progress("a/a", runs as u64);
+    let of_run = |run: usize| -> Result<Vec<Verdict>> {
         stop::check("A/A runs are not resumable; run the same command again")?;
         let seed = recipe.seed.wrapping_add(1 + run as u64);
-        let ps = one(&Recipe { seed, ..recipe.clone() })?;
+        let verdicts = one(&Recipe { seed, ..recipe.clone() })?;
         progress.inc(1);
-        Ok(ps)
+        Ok(verdicts)
     };
     let of_runs = (0..runs).into_par_iter().map(of_run).collect::<Result<Vec<_>>>()?;
     progress.finish(&format!("{runs} runs"));
-    let share = |metric: usize| of_runs.iter().filter(|ps| ps[metric] < LEVEL).count() as f64 / runs as f64;
-    let by_metric: Vec<_> = METRICS.iter().map(|m| (m.name.to_owned(), share(m.index))).collect();
-    Ok(Null { runs, people: recipe.world.people, level: LEVEL, share_significant: by_metric[0].1, by_metric })
+    let row = |metric: &Metric| {
+        let share = |said: fn(&Verdict) -> bool| {
+            of_runs.iter().filter(|verdicts| said(&verdicts[metric.index])).count() as f64 / runs as f64
+        };
+        NullMetric {
+            metric: metric.name.into(),
+            at_end: share(|v| v.at_end),
+            any_look_uncorrected: share(|v| v.any_look_uncorrected),
+            any_look_corrected: share(|v| v.any_look_corrected),
+        }
+    };
+    let told = |metric: &&Metric| of_runs.iter().any(|verdicts| verdicts[metric.index].told);
+    let by_metric: Vec<_> = METRICS.iter().filter(told).map(row).collect();
+    let share_significant = by_metric.first().map_or(0.0, |main| main.at_end);
+    let (level, looks) = (recipe.ab.level, recipe.ab.looks);
+    Ok(Null { runs, people: recipe.world.people, level, looks, share_significant, by_metric })
 }
 
-/// The p-value of each metric in one world.
-fn one(recipe: &Recipe) -> Result<Vec<f64>> {
+/// The verdicts of one world, by metric.
+fn one(recipe: &Recipe) -> Result<Vec<Verdict>> {
     let world = World::new(recipe)?;
     let folder = std::env::temp_dir().join(format!("core-aa-{}-{}", std::process::id(), recipe.seed));
     let made = Engine::build(&folder, world.docs(), |_| ()).context("indexing the world of an A/A run");
-    let ps = made.and_then(|engine| {
-        let never = Arm::Rewriter(Box::new(Rewriter::Never));
-        let (control, treatment) = (&never, &never);
-        let spent = arms::Spent::default();
-        let stage = Stage { world: &world, engine: &engine, recipe, control, treatment, spent };
+    let verdicts = made.and_then(|engine| {
+        let (control, treatments) = (plain(), [plain()]);
+        let first = recipe.world.weeks + recipe.ab.after_weeks;
+        let stage = Stage::new(&world, &engine, recipe, &control, &treatments, first);
         let lives = (0..world.people()).map(|person| {
             let treated = arms::treated(recipe, person);
-            Ok((treated, stage.live(person, treated)?))
+            Ok((treated, stage.live(person, treated.then_some(0))?))
         });
-        Ok(p_values(recipe, &lives.collect::<Result<Vec<(bool, Tally)>>>()?))
+        let lives = lives.collect::<Result<Vec<_>>>()?;
+        Ok(METRICS.iter().map(|metric| verdict(recipe, metric, &lives)).collect())
     });
     let _ = std::fs::remove_dir_all(&folder);
-    ps
+    verdicts
+}
+
+fn plain() -> Arm {
+    Arm::Rewriter(Box::new(Rewriter::Never))
 }
 
 /// A metric that cannot be compared (nobody searched) is not significant.
-fn p_values(recipe: &Recipe, lives: &[(bool, Tally)]) -> Vec<f64> {
-    let of = |index: usize, arm: bool| -> Vec<Ratio> {
-        lives.iter().filter(|(treated, _)| *treated == arm).map(|(_, tally)| tally.all[index]).collect()
+fn verdict(recipe: &Recipe, metric: &Metric, lives: &[(bool, Lived)]) -> Verdict {
+    let of = |arm: bool, parts: usize| -> Vec<Ratio> {
+        lives.iter().filter(|(treated, _)| *treated == arm).map(|(_, lived)| metric.of(&lived.until(parts))).collect()
     };
-    let p = |index: usize| compare_groups(&of(index, false), &of(index, true), recipe.ab.resamples, recipe.seed);
-    METRICS.iter().map(|m| p(m.index).map_or(1.0, |c| c.p)).collect()
+    let end = compare_groups(&of(false, usize::MAX), &of(true, usize::MAX), recipe.ab.resamples, recipe.seed);
+    let looks = looks(recipe, metric.more_is_better, |parts| {
+        Some((0.0, Estimate::of_groups(&of(false, parts), &of(true, parts))?))
+    });
+    Verdict {
+        at_end: end.is_some_and(|c| c.p < recipe.ab.level),
+        any_look_uncorrected: looks.iter().any(|look| look.p < recipe.ab.level),
+        any_look_corrected: looks.iter().any(|look| matches!(look.decision, Decision::Better | Decision::Worse)),
+        told: metric.told(&lives.iter().map(|(_, lived)| lived.all()).collect::<Vec<_>>()),
+    }
 }

@@ -12,8 +12,10 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Event, Journal, Reader};
+use crate::judge::{Design, Experiment};
 use crate::model::runs;
 use crate::recipe::Recipe;
+use crate::rewriter::RULES;
 use crate::search::{Engine, index_dir};
 use crate::store::Store;
 use crate::train::{Existing, Options};
@@ -34,8 +36,8 @@ pub struct Report {
     pub trained: train::Summary,
     /// Scores on held-out searches.
     pub held_out: evaluate::Report,
-    /// Experiments, one a treatment.
-    pub ab: Vec<ab::Report>,
+    /// The experiment, every rewriter against none.
+    pub ab: Experiment,
 }
 
 /// Runs what is missing and prints the report. `source` names the recipe: a preset or a TOML file.
@@ -71,13 +73,12 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
     let existing = if fresh { Existing::Replace } else { Existing::Renew };
     let options = Options { name: &name, log: &recipe.name, init: None, existing };
     let trained = train::run(workspace, recipe, &options)?;
-    let held_out = evaluate::run(workspace, recipe, &["never", "frequent-gain", "copy-rule", &name])?;
-    let ab = ["frequent-gain", "copy-rule", &name, "oracle"]
-        .iter()
-        .map(|treatment| {
-            ab::run(workspace, recipe, &ab::Arms { control: "never", treatment, design: ab::Design::Paired })
-        })
-        .collect::<Result<_>>()?;
+    let rewriters: Vec<&str> = RULES.into_iter().chain([name.as_str()]).collect();
+    let held_out = evaluate::run(workspace, recipe, &rewriters)?;
+    let tried = rewriters.iter().copied().filter(|name| *name != "never").chain(["oracle"]);
+    let treatments = tried.map(str::to_owned).collect();
+    let plan = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
+    let ab = ab::run(workspace, recipe, &plan)?;
     let report = Report { recipe: recipe.name.clone(), seed: recipe.seed, log, mined, trained, held_out, ab };
     let body = serde_json::to_value(&report)?;
     journal.emit(&Event::Report { title: "demo".into(), fingerprint, body })?;

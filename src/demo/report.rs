@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{Report, next, run_name};
-use crate::evaluate;
 use crate::journal::{Cell, Table, say, words};
 use crate::judge::{Scores, cells};
 use crate::recipe::Recipe;
+use crate::{ab, evaluate};
 
 /// Below this a difference is called significant.
 const ALPHA: f64 = 0.05;
@@ -16,9 +16,6 @@ const ALPHA: f64 = 0.05;
 const WIDTH: usize = 110;
 /// Sample rewrites shown.
 const SAMPLES: usize = 5;
-/// What the experiment is summed up by, and the short names that fit a line; `core ab` shows every metric.
-const KEY_METRICS: [(&str, &str); 3] =
-    [("vv10s_per_search", "vv10s/search ↑"), ("ctr", "ctr ↑"), ("query_reformulation_rate", "reformulated ↓")];
 
 /// Prints the report as text, or as one JSON object. `source` is how the recipe was named on the command line.
 pub(super) fn print(workspace: &Path, source: &str, recipe: &Recipe, report: &Report, json: bool) -> Result<()> {
@@ -30,7 +27,7 @@ pub(super) fn print(workspace: &Path, source: &str, recipe: &Recipe, report: &Re
         report.held_out.table().to_text(),
         words::wrap(&verdict(&report.held_out, &run_name(recipe)), WIDTH) + "\n",
         samples(&report.held_out, &run_name(recipe)).to_text(),
-        experiment(report).to_text(),
+        ab::text(&report.ab),
         next::commands(workspace, source, report),
     ];
     say(&parts.join("\n"))
@@ -107,36 +104,4 @@ fn short(text: &str, width: usize) -> Cell {
         return text.into();
     }
     Cell::shown(text, words::one_line(&text.chars().take(width - 1).chain(['…']).collect::<String>()))
-}
-
-/// Every treatment's key metrics in one table: difference from no rewriting, in percent of it.
-fn experiment(report: &Report) -> Table {
-    let people = report.ab.first().map_or(0, |ab| ab.people);
-    let shares: Vec<_> =
-        report.ab.iter().map(|ab| format!("{} {:.1} %", ab.treatment, 100.0 * ab.rewritten_share)).collect();
-    let title = format!(
-        "Simulated A/B against no rewriting, {people} held-out people in both arms: difference in percent, 95 % interval, p\n\
-         over all searches, and over the rewritten ones ({})",
-        shares.join(", ")
-    );
-    let columns = ["treatment", "metric", "all_%", "ci95", "p", "rewritten_%", "ci95_", "p_"];
-    let mut table = Table::new("ab", title, &columns);
-    for ab in &report.ab {
-        for (metric, name) in KEY_METRICS {
-            let Some(row) = ab.rows.iter().find(|row| row.metric == metric) else { continue };
-            let [all, impacted] = [row.all.as_ref(), row.impacted.as_ref()];
-            let lift = |c: Option<&_>| c.map_or(Cell::from(None::<f64>), cells::relative);
-            table.row([
-                ab.treatment.as_str().into(),
-                Cell::shown(metric, name),
-                lift(all),
-                cells::relative_interval(all),
-                cells::p_value(all.map(|c| c.p)),
-                lift(impacted),
-                cells::relative_interval(impacted),
-                cells::p_value(impacted.map(|c| c.p)),
-            ]);
-        }
-    }
-    table
 }

@@ -14,7 +14,7 @@ use crate::journal::words::bytes;
 use crate::journal::{Cell, Event, Journal, Progress, Table, stop};
 use crate::recipe::{Fingerprint, Recipe};
 use crate::search::{Engine, How, Observations, Part, Ranking, Stats, Update, index_dir};
-use crate::store::{Lock, LogInfo, Search, Split, Store, person_split};
+use crate::store::{Lock, LogInfo, Search, Split, Store, person_split, training_ends_ms};
 
 /// What a person who stopped a build is told.
 const ADVICE: &str = "the index in use was left as it is; run the same command again";
@@ -161,8 +161,7 @@ fn learn(
     journal: &Journal,
 ) -> Result<(Ranking, Vec<f32>)> {
     let progress = journal.progress("clicks", log.sessions as u64);
-    let (first, last) = store.time_span(log)?.unwrap_or_default();
-    let cut_ms = last - (last.saturating_sub(first) as f64 * recipe.mine.held_out_time) as i64;
+    let cut_ms = training_ends_ms(recipe, store.time_span(log)?);
     let mut seen = Observations::new(engine, recipe.seed)?;
     store.for_each_session(log, |session| {
         stop::check(ADVICE)?;

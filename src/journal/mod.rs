@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{Store, explain};
 
 pub use progress::Progress;
-pub use reader::{Logged, Reader, RunInfo};
+pub use reader::{Logged, Reader, Reported, RunInfo};
 pub use table::{Cell, Table, print, say};
 
 /// Something a run has to say.

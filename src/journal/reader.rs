@@ -28,6 +28,19 @@ pub struct RunInfo {
     pub events: usize,
 }
 
+/// A report and the run that made it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reported {
+    /// The run.
+    pub run: i64,
+    /// When it began, Unix milliseconds.
+    pub started_ms: i64,
+    /// Its recipe, as TOML.
+    pub recipe: String,
+    /// The numbers.
+    pub body: serde_json::Value,
+}
+
 impl RunInfo {
     /// How long it took, or has taken so far; nothing when its end was never written.
     #[must_use]
@@ -126,6 +139,22 @@ impl Reader {
 }
 
 impl Reader {
+    /// The newest report of a title.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn newest_report(&self, title: &str) -> Result<Option<Reported>> {
+        let sql = "SELECT run.id, started_ms, recipe, body_json ->> '$.body' FROM event JOIN run ON run.id = event.run
+                   WHERE body_json ->> '$.kind' = 'report' AND body_json ->> '$.title' = ?1
+                   ORDER BY event.id DESC LIMIT 1";
+        let row = |r: &rusqlite::Row| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?));
+        let found: Option<(i64, i64, String, String)> = self.store.conn.query_row(sql, [title], row).optional()?;
+        let read = |(run, started_ms, recipe, body): (i64, i64, String, String)| -> Result<Reported> {
+            Ok(Reported { run, started_ms, recipe, body: serde_json::from_str(&body)? })
+        };
+        found.map(read).transpose()
+    }
+
     /// The newest event after event `after` that holds metrics, as `(run, event)`: which run trains, or last did.
     ///
     /// # Errors

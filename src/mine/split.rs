@@ -1,7 +1,7 @@
 //! The split by person and time, drawn before anything trains, and the cap on rejects on each side.
 
 use crate::recipe::{Recipe, stream};
-use crate::store::{ExampleRow, Split, person_split};
+use crate::store::{ExampleRow, Split, person_split, training_ends_ms};
 
 /// Decides sides. The same recipe puts a person on the same side in every log.
 pub(super) struct Splitter<'a> {
@@ -13,9 +13,7 @@ pub(super) struct Splitter<'a> {
 impl<'a> Splitter<'a> {
     /// For a log whose first and last search are at `span`.
     pub(super) fn new(recipe: &'a Recipe, span: Option<(i64, i64)>) -> Self {
-        let (first, last) = span.unwrap_or_default();
-        let late_ms = (last.saturating_sub(first) as f64 * recipe.mine.held_out_time) as i64;
-        Self { recipe, cut_ms: last - late_ms }
+        Self { recipe, cut_ms: training_ends_ms(recipe, span) }
     }
 
     /// The side of an example whose query was typed at `time_ms` and whose outcome was known at `known_ms`.

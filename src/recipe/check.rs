@@ -38,6 +38,7 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     );
     ensure!(m.head_dim.is_multiple_of(2), "model.head_dim is {}: rotary embedding needs an even width", m.head_dim);
     check_lora(&r.lora)?;
+    check_experiment(r)?;
     check_fake(&r.fake)?;
     ensure!(r.train.lr > 0.0, "train.lr is {}: must be above 0", r.train.lr);
     Ok(())
@@ -51,6 +52,20 @@ fn check_lora(lora: &Lora) -> Result<()> {
     ensure!(!lora.targets.is_empty(), "lora.targets is empty: name projections, or all-linear");
     for target in &lora.targets {
         ensure!(TARGETS.contains(&target.as_str()), "lora.targets names {target:?}: use {}", TARGETS.join(", "));
+    }
+    Ok(())
+}
+
+fn check_experiment(r: &Recipe) -> Result<()> {
+    let (ab, feedback) = (&r.ab, &r.baselines);
+    for (key, weeks) in [("ab.weeks", ab.weeks), ("ab.after_weeks", ab.after_weeks)] {
+        ensure!(weeks <= 520, "{key} is {weeks}: use 520 weeks (ten years) or fewer");
+    }
+    let days = 7 * ab.weeks;
+    ensure!(ab.looks <= days, "ab.looks is {}: the {days} days of ab.weeks can be looked at once each", ab.looks);
+    ensure!(ab.level > 0.0 && ab.level < 1.0, "ab.level is {}: must lie between 0 and 1, say 0.05", ab.level);
+    for (key, n) in [("baselines.fb_docs", feedback.fb_docs), ("baselines.fb_terms", feedback.fb_terms)] {
+        ensure!(n <= 1_000, "{key} is {n}: use 1000 or fewer");
     }
     Ok(())
 }
@@ -80,7 +95,7 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 10] {
+fn shares(r: &Recipe) -> [(&'static str, f64); 13] {
     [
         ("world.ambiguous_share", r.world.ambiguous_share),
         ("world.colloquial_share", r.world.colloquial_share),
@@ -92,10 +107,13 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 10] {
         ("mine.held_out_time", r.mine.held_out_time),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
+        ("baselines.min_share", r.baselines.min_share),
+        ("baselines.min_cosine", r.baselines.min_cosine),
+        ("baselines.fb_lambda", r.baselines.fb_lambda),
     ]
 }
 
-fn at_least_one(r: &Recipe) -> [(&'static str, usize); 22] {
+fn at_least_one(r: &Recipe) -> [(&'static str, usize); 26] {
     [
         ("world.videos", r.world.videos),
         ("world.people", r.world.people),
@@ -117,12 +135,16 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 22] {
         ("search.recall", r.search.recall),
         ("search.rawrank", r.search.rawrank),
         ("ab.weeks", r.ab.weeks as usize),
+        ("ab.looks", r.ab.looks as usize),
         ("ab.resamples", r.ab.resamples),
         ("serve.concurrency", r.serve.concurrency),
+        ("baselines.min_people", r.baselines.min_people),
+        ("baselines.fb_docs", r.baselines.fb_docs),
+        ("baselines.fb_terms", r.baselines.fb_terms),
     ]
 }
 
-fn not_negative(r: &Recipe) -> [(&'static str, f64); 16] {
+fn not_negative(r: &Recipe) -> [(&'static str, f64); 18] {
     [
         ("world.sessions_per_week", r.world.sessions_per_week),
         ("world.needs_per_session", r.world.needs_per_session),
@@ -140,5 +162,7 @@ fn not_negative(r: &Recipe) -> [(&'static str, f64); 16] {
         ("search.rewrite_recall", r.search.rewrite_recall),
         ("search.rewrite_rawrank", r.search.rewrite_rawrank),
         ("search.rewrite_finerank", r.search.rewrite_finerank),
+        ("baselines.min_llr", r.baselines.min_llr),
+        ("baselines.context_weight", r.baselines.context_weight),
     ]
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod errors;
+mod experiment;
 mod sections;
 mod seeds;
 mod serving;
@@ -15,7 +16,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AbTest, Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train, World};
+pub use experiment::{AbTest, Baselines};
+pub use sections::{Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train, World};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
@@ -46,6 +48,8 @@ pub struct Recipe {
     pub search: SearchPath,
     /// The simulated experiment.
     pub ab: AbTest,
+    /// The rules that a model must beat.
+    pub baselines: Baselines,
     /// The HTTP server.
     pub serve: Serve,
     /// The index of valid queries that a server may answer rewrites from.
@@ -64,6 +68,7 @@ impl Default for Recipe {
             lora: Lora::default(),
             search: SearchPath::default(),
             ab: AbTest::default(),
+            baselines: Baselines::default(),
             serve: Serve::default(),
             fake: Fake::default(),
         }

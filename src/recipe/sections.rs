@@ -307,19 +307,3 @@ impl Default for SearchPath {
         }
     }
 }
-
-/// The simulated experiment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AbTest {
-    /// Weeks simulated after the logged ones.
-    pub weeks: u32,
-    /// Bootstrap resamples over people.
-    pub resamples: usize,
-}
-
-impl Default for AbTest {
-    fn default() -> Self {
-        Self { weeks: 1, resamples: 2_000 }
-    }
-}

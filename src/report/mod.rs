@@ -1,29 +1,39 @@
-//! What a workspace holds, as tables: `core runs` and `core logs`.
+//! What a workspace holds: `core runs` and `core logs` as tables, `core report` the newest experiment as a page.
 
-use std::path::Path;
+mod page;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use crate::journal::{self, Cell, Reader, RunInfo, Table, now_ms, words};
 use crate::store::{LogInfo, Store};
 
-/// What to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+/// What to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
     /// Runs, newest first.
     Runs,
     /// Logs, by name.
     Logs,
+    /// The newest experiment, as an HTML file.
+    Page(PathBuf),
 }
 
-/// Prints what a workspace holds.
+/// Prints what a workspace holds, or writes a page of it.
 ///
 /// # Errors
-/// No store there; a standard output that cannot be written.
-pub fn run(workspace: &Path, list: List, json: bool) -> Result<()> {
-    let table = match list {
-        List::Runs => runs_table(&Reader::open(workspace)?.runs()?, now_ms()),
-        List::Logs => logs_table(&Store::open_existing(workspace)?.logs()?),
+/// No store there; no experiment for a page; a file or a standard output that cannot be written.
+pub fn run(workspace: &Path, what: &What, json: bool) -> Result<()> {
+    let table = match what {
+        What::Page(file) => {
+            page::write(workspace, file)?;
+            let mut table = Table::new("report", "", &["page"]);
+            table.row([file.display().to_string().into()]);
+            table
+        }
+        What::Runs => runs_table(&Reader::open(workspace)?.runs()?, now_ms()),
+        What::Logs => logs_table(&Store::open_existing(workspace)?.logs()?),
     };
     journal::print(&table, json)
 }
@@ -99,7 +109,7 @@ mod tests {
     #[test]
     fn a_workspace_without_a_store_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        let error = super::run(dir.path(), List::Runs, false).unwrap_err().to_string();
+        let error = super::run(dir.path(), &What::Runs, false).unwrap_err().to_string();
         assert!(error.contains("no store at") && error.contains("core demo"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use crate::logs::Context;
 use crate::model::Cancel;
 use crate::task::Target;
 
-pub use baselines::{CopyRule, FrequentGain};
+pub use baselines::{Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, ValidQueries};
 pub use open::{RULES, newest_run};
 pub use policy::PolicyRewriter;
 
@@ -26,6 +26,12 @@ pub enum Rewriter {
     FrequentGain(FrequentGain),
     /// Copies the context word that goes with the query in titles.
     CopyRule(CopyRule),
+    /// Replaces the query by what people most probably type after it.
+    Cooccurrence(Cooccurrence),
+    /// Replaces the query by the nearest one that satisfied people.
+    Nearest(Box<Nearest>),
+    /// Adds words of what the query finds.
+    Feedback(Box<Feedback>),
     /// A trained model.
     Policy(Box<PolicyRewriter>),
 }
@@ -99,6 +105,9 @@ impl Rewriter {
             Self::Never => "never rewrite",
             Self::FrequentGain(_) => "most frequent gain term",
             Self::CopyRule(_) => "copy rule",
+            Self::Cooccurrence(_) => "co-occurrence",
+            Self::Nearest(_) => "nearest valid query",
+            Self::Feedback(_) => "relevance feedback",
             Self::Policy(policy) => policy.name(),
         }
     }
@@ -115,7 +124,7 @@ impl Rewriter {
     /// Answers many requests, in their order.
     ///
     /// # Errors
-    /// Those of the model.
+    /// Those of the model, and of the index that some rules ask.
     pub fn rewrite(&self, requests: &[(&Context, &str)]) -> Result<Vec<Outcome>> {
         self.rewrite_until(requests, &Cancel::default())
     }
@@ -124,12 +133,17 @@ impl Rewriter {
     /// comes back as [`Reason::Cancelled`].
     ///
     /// # Errors
-    /// Those of the model.
+    /// Those of the model, and of the index that some rules ask.
     pub fn rewrite_until(&self, requests: &[(&Context, &str)], cancel: &Cancel) -> Result<Vec<Outcome>> {
         match self {
             Self::Never => Ok(requests.iter().map(|_| Outcome::rejected()).collect()),
             Self::FrequentGain(rule) => Ok(requests.iter().map(|(_, query)| rule.rewrite(query)).collect()),
             Self::CopyRule(rule) => Ok(requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect()),
+            Self::Cooccurrence(rule) => {
+                Ok(requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect())
+            }
+            Self::Nearest(rule) => requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect(),
+            Self::Feedback(rule) => requests.iter().map(|(_, query)| rule.rewrite(query)).collect(),
             Self::Policy(policy) => policy.rewrite(requests, cancel),
         }
     }

@@ -4,21 +4,24 @@ use std::path::Path;
 
 use anyhow::{Error, Result, anyhow, bail};
 
-use super::{CopyRule, FrequentGain, PolicyRewriter, Rewriter};
+use super::{
+    Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, PolicyRewriter, Rewriter, Transitions, ValidQueries,
+};
 use crate::model::{Keep, Policy, device, hub, runs};
-use crate::recipe::Recipe;
-use crate::store::{Split, Store};
+use crate::recipe::{Mine, Recipe};
+use crate::search::{Engine, index_dir};
+use crate::store::{Session, Split, Store};
 
 /// Names of the rules.
-pub const RULES: [&str; 3] = ["never", "frequent-gain", "copy-rule"];
+pub const RULES: [&str; 6] = ["never", "frequent-gain", "copy-rule", "cooccurrence", "nearest", "prf"];
 
 impl Rewriter {
     /// Opens a rewriter by name: one of [`RULES`], a run of the workspace, a folder, or `owner/name` on a hub.
     ///
-    /// Rules are fitted on the training examples and the titles of the recipe's log.
+    /// Rules are fitted on the training split and the titles of the recipe's log.
     ///
     /// # Errors
-    /// No such thing; a log that a rule needs is missing; a checkpoint that does not load.
+    /// No such thing; a log or an index that a rule needs is missing; a checkpoint that does not load.
     pub fn open(workspace: &Path, recipe: &Recipe, name: &str) -> Result<Self> {
         match name {
             "never" => Ok(Self::Never),
@@ -31,6 +34,20 @@ impl Rewriter {
             "copy-rule" => {
                 let store = Store::open_existing(workspace)?;
                 Ok(Self::CopyRule(CopyRule::fit(&store.docs(&store.log(&recipe.name)?)?)))
+            }
+            "cooccurrence" => {
+                let seen = learn(workspace, recipe, Transitions::add)?;
+                Ok(Self::Cooccurrence(Cooccurrence::fit(&seen, &recipe.baselines)))
+            }
+            "nearest" => {
+                let seen = learn(workspace, recipe, ValidQueries::add)?;
+                let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+                Ok(Self::Nearest(Box::new(Nearest::fit(engine, seen, &recipe.baselines)?)))
+            }
+            "prf" => {
+                let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+                let rule = Feedback::new(engine, recipe.search.clone(), recipe.baselines.clone());
+                Ok(Self::Feedback(Box::new(rule)))
             }
             _ => Self::open_policy(workspace, recipe, name),
         }
@@ -53,6 +70,16 @@ impl Rewriter {
         let rewriter = PolicyRewriter::new(name, &identity, policy, recipe.train.max_prompt_tokens)?;
         Ok(Self::Policy(Box::new(rewriter)))
     }
+}
+
+/// Goes through the sessions that may be learnt from.
+fn learn<T: Default>(workspace: &Path, recipe: &Recipe, add: impl Fn(&mut T, &Session, &Mine)) -> Result<T> {
+    let (store, mut seen) = (Store::open_existing(workspace)?, T::default());
+    store.for_each_training_session(recipe, &store.log(&recipe.name)?, |session| {
+        add(&mut seen, &session, &recipe.mine);
+        Ok(())
+    })?;
+    Ok(seen)
 }
 
 /// The run that a command uses when none is named: the newest one with a checkpoint.

@@ -27,7 +27,7 @@ const MAX_TERMS: usize = 32;
 /// An index opened for searching; share it between threads by reference.
 pub struct Engine {
     pub(super) opened: Opened,
-    analyzer: TextAnalyzer,
+    pub(super) analyzer: TextAnalyzer,
     encoder: Encoder,
 }
 
@@ -190,6 +190,21 @@ impl Engine {
             all = rank::finerank(all, settings);
         }
         all.iter().take(most).map(|c| Ok(self.hit(&searcher, c)?.doc)).collect()
+    }
+
+    /// Vectors of texts, each of length 1 (of length 0 for a text without words): what the search path itself compares.
+    ///
+    /// # Errors
+    /// An encoder that fails.
+    pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        let texts: Vec<String> = texts.iter().map(|text| normal(text)).collect();
+        let unit = |mut vector: Vec<f32>| {
+            let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let factor = if length > 0.0 && length.is_finite() { 1.0 / length } else { 0.0 };
+            vector.iter_mut().for_each(|x| *x *= factor);
+            vector
+        };
+        Ok(self.encoder.embed(&texts)?.into_iter().map(unit).collect())
     }
 
     /// Title and tags of a document.

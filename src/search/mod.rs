@@ -9,6 +9,7 @@ mod encoder;
 mod engine;
 mod explain;
 pub mod fake;
+mod feedback;
 mod fit;
 mod index;
 mod normal;

@@ -26,7 +26,7 @@ pub use nearline::Kept;
 pub use peer::FullText;
 pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
 pub use served::{Appender, Feedback, Served, Taken};
-pub use split::person_split;
+pub use split::{person_split, training_ends_ms};
 
 /// Each entry takes the store from version `index` to `index + 1`.
 const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_served.sql")];

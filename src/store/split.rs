@@ -1,6 +1,8 @@
-//! Who may be trained on: decided by a seeded hash of the person, before anything trains.
+//! What may be trained on: people, by a seeded hash, and the time before a cut; decided before anything trains.
 
-use super::Split;
+use anyhow::Result;
+
+use super::{LogInfo, Session, Split, Store};
 use crate::recipe::Recipe;
 
 /// Side of the split a person is on, whatever the log; half of the held-out people are for validation.
@@ -16,6 +18,45 @@ pub fn person_split(recipe: &Recipe, user: &str) -> Split {
     }
 }
 
+/// When training ends (inclusive), Unix milliseconds, for a log whose first and last search are at `span`.
+#[must_use]
+pub fn training_ends_ms(recipe: &Recipe, span: Option<(i64, i64)>) -> i64 {
+    let (first, last) = span.unwrap_or_default();
+    last - (last.saturating_sub(first) as f64 * recipe.mine.held_out_time) as i64
+}
+
+impl Store {
+    /// Passes on what may be learnt from a log: sessions of training people, in the order of [`Store::for_each_session`],
+    /// up to the first search whose outcome was not known when training ended.
+    ///
+    /// # Errors
+    /// SQLite's, and those of `visit`.
+    pub fn for_each_training_session(
+        &self,
+        recipe: &Recipe,
+        log: &LogInfo,
+        mut visit: impl FnMut(Session) -> Result<()>,
+    ) -> Result<()> {
+        let end_ms = training_ends_ms(recipe, self.time_span(log)?);
+        self.for_each_session(log, |session| match person_split(recipe, &session.user) {
+            Split::Train => until(session, end_ms).map_or(Ok(()), &mut visit),
+            _ => Ok(()),
+        })
+    }
+}
+
+/// What was over and done by `end_ms`; none when no search was.
+fn until(mut session: Session, end_ms: i64) -> Option<Session> {
+    let known_ms = |s: &super::Search| {
+        let ends = s.clicks.iter().map(|c| c.time_ms.saturating_add((c.dwell_s.unwrap_or(0.0) * 1e3) as i64));
+        ends.fold(s.time_ms, i64::max)
+    };
+    let known = session.searches.iter().take_while(|s| known_ms(s) <= end_ms).count();
+    session.searches.truncate(known);
+    session.watched.retain(|w| w.time_ms <= end_ms);
+    (known > 0).then_some(session)
+}
+
 /// FNV-1a with a seed and a final mix: the same on every machine and in every version, unlike std's hashers.
 fn fnv1a(seed: u64, bytes: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -26,7 +67,44 @@ fn fnv1a(seed: u64, bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Click, LogKind, Search, Watched};
     use super::*;
+
+    #[test]
+    fn only_training_people_and_what_was_over_before_the_cut_may_be_learnt_from() {
+        let recipe = Recipe::default();
+        let side = |held_out: bool| {
+            (0..).map(|i| format!("u{i}")).find(|u| (person_split(&recipe, u) != Split::Train) == held_out).unwrap()
+        };
+        let search = |query: &str, time_ms, dwell_s| {
+            let click = Click { doc: "d".into(), rank: 1, time_ms, dwell_s: Some(dwell_s), bought: false };
+            Search { id: query.into(), query: query.into(), time_ms, clicks: vec![click], ..Search::default() }
+        };
+        // First and last search at 0 and 1,000,000: training ends at 750,000.
+        let session = |id: &str, user: String| Session {
+            id: id.into(),
+            user,
+            watched: [0, 800_000].map(|time_ms| Watched { time_ms, ..Watched::default() }).to_vec(),
+            searches: vec![
+                search("early", 0, 5.0),
+                search("at the cut", 740_000, 10.0),
+                search("known after the cut", 740_000, 10.1),
+                search("late", 1_000_000, 1.0),
+            ],
+            ..Session::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let sessions = [session("a", side(false)), session("b", side(true))];
+        store.write_log("l", LogKind::World, "x", |w| sessions.iter().try_for_each(|s| w.session(s))).unwrap();
+        let mut seen = Vec::new();
+        let keep = |s: Session| {
+            seen.push((s.id.clone(), s.searches.iter().map(|s| s.query.clone()).collect::<Vec<_>>(), s.watched.len()));
+            Ok(())
+        };
+        store.for_each_training_session(&recipe, &store.log("l").unwrap(), keep).unwrap();
+        assert_eq!(seen, [("a".to_owned(), vec!["early".to_owned(), "at the cut".to_owned()], 1)]);
+    }
 
     #[test]
     fn people_fall_in_the_shares_asked_for_and_stay_there() {

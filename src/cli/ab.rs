@@ -1,0 +1,36 @@
+//! The flags of `core ab`.
+
+use clap::Args;
+
+use super::{Design, Size};
+
+/// An experiment, or runs without a difference.
+#[derive(Debug, Clone, Args)]
+pub struct Ab {
+    /// The rewriter in the control; `never` is the plain search path.
+    #[arg(long, default_value = "never", value_name = "REWRITER")]
+    pub control: String,
+    /// The rewriter in the treatment, or `oracle`, which knows what people want; several with commas share the control
+    /// [default: the newest run].
+    #[arg(long, value_name = "REWRITER", value_delimiter = ',')]
+    pub treatment: Vec<String>,
+    /// Try everything there is: every rule, the newest run and the oracle.
+    #[arg(long, conflicts_with = "treatment")]
+    pub all: bool,
+    /// Who is in which arm.
+    #[arg(long, value_enum, default_value_t = Design::Hashed)]
+    pub design: Design,
+    /// Look N times at the result, evenly in time, with boundaries that keep the error rate [default: ab.looks].
+    #[arg(long, value_name = "N")]
+    pub looks: Option<u32>,
+    /// First week of the experiment, counted from 1 at the start of the log; several with commas are held against
+    /// the first [default: ab.after_weeks after the log].
+    #[arg(long, value_name = "WEEK", value_delimiter = ',')]
+    pub weeks: Vec<u32>,
+    /// Instead, run N worlds without a rewriter in either arm: what share calls a difference significant?
+    #[arg(long, value_name = "N", conflicts_with_all = ["control", "treatment", "all", "design", "weeks"])]
+    pub aa: Option<usize>,
+    /// Size of the worlds of --aa; each is a preset recipe.
+    #[arg(long, value_enum, requires = "aa")]
+    pub size: Option<Size>,
+}
