@@ -15,7 +15,8 @@ use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
 use core_rewriter::{
-    ab, bench, demo, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate, train, watch,
+    ab, bench, demo, describe, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate, train,
+    watch,
 };
 use serde::Serialize;
 
@@ -62,8 +63,16 @@ fn run(cli: Cli) -> Result<()> {
             };
             demo::run(workspace, source, fresh, json)
         }
-        Command::Simulate { fresh } => {
-            show(&simulate::run(workspace, &recipe()?, fresh)?, simulate::Summary::table, json)
+        Command::Simulate { people, weeks, fresh } => {
+            let part = simulate::Part { people: people.map(|n| n as usize), weeks };
+            show(&simulate::run(workspace, &recipe()?, part, fresh)?, simulate::Summary::table, json)
+        }
+        Command::World { what: cli::World::Describe { log, plot } } => {
+            let recipe = recipe()?;
+            let log = log.unwrap_or_else(|| recipe.name.clone());
+            let report = describe::run(workspace, &recipe, &log, plot.as_deref())?;
+            show(&report, describe::Report::table, json)?;
+            report.whole()
         }
         Command::Mine { from, path, log } => {
             let recipe = recipe()?;

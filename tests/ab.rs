@@ -17,7 +17,7 @@ fn row<'a>(report: &'a Report, metric: &str) -> &'a ab::Row {
 #[test]
 fn arms_differ_by_what_they_do_and_by_nothing_else() {
     let (workspace, recipe) = (tempfile::tempdir().unwrap(), small());
-    simulate::run(workspace.path(), &recipe, false).unwrap();
+    simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     let run =
         |control, treatment, design| ab::run(workspace.path(), &recipe, &Arms { control, treatment, design }).unwrap();
     let nothing = run("never", "never", Design::Paired);

@@ -4,6 +4,7 @@
 //! the simulator, the oracle and the analysis of an experiment may read it.
 
 mod draw;
+mod hints;
 mod lexicon;
 mod look;
 mod needs;
@@ -24,6 +25,7 @@ use draw::Weighted;
 use lexicon::Lexicon;
 use videos::{DAY_MS, Hidden, START_MS, Topic};
 
+pub use hints::Hints;
 pub use look::SearchTruth;
 pub use needs::{Need, Want};
 pub use phrasing::Phrasing;

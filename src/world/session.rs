@@ -206,6 +206,7 @@ impl Sitting<'_> {
         self.session.searches.push(Search { id, query, time_ms: self.now_ms, ..Search::default() });
         let context = context_before(&self.session, index, world.watched_limit, world.queries_limit);
         let page = (self.search)(Asked { context: &context, query: &phrase.text, need })?;
+        let hints = world.hints(need, &self.session.watched);
         let looked = world.look(self.wishes.person, need, &page.shown, moment, self.now_ms);
         self.now_ms = looked.end_ms;
         let grade = |id: &String| world.video(id).map_or(0.0, |v| need.grade(&world.hidden[v]));
@@ -217,6 +218,8 @@ impl Sitting<'_> {
             rewritten: page.rewritten,
             grades: page.shown.iter().map(grade).collect(),
             satisfied: looked.satisfied,
+            seen: looked.seen,
+            hints,
         });
         let search = &mut self.session.searches[index];
         (search.shown, search.clicks) = (page.shown, looked.clicks);
