@@ -72,7 +72,9 @@ fn sessions(sheet: &mut Sheet, m: &Measured) {
         Unit::Seconds,
     );
     sheet.share("failed_share", "of these, failed for mining", p.failed, p.before_reformulation.len());
-    sheet.share("converted_sessions", "sittings with a purchase", p.sittings_bought, sittings);
+    // A log without any purchase is of no shop.
+    let shop = if p.sittings_bought > 0 { sittings } else { 0 };
+    sheet.share("converted_sessions", "sittings with a purchase", p.sittings_bought, shop);
 }
 
 fn queries(sheet: &mut Sheet, p: &People, q: &Queries) {
@@ -145,20 +147,20 @@ fn needs(sheet: &mut Sheet, h: &Hidden) {
 }
 
 fn context(sheet: &mut Sheet, h: &Hidden) {
-    sheet.section("context of ambiguous queries (hidden)");
+    sheet.section("context (hidden)");
     let sides = h.ambiguous();
     let all = sides.all();
-    sheet.share("context_resolves", "watched: the wanted sense and no rival", sides.resolves, all);
-    sheet.share("context_resolves_in_words", "… said in title or tags", sides.resolves_in_words, sides.resolves);
-    sheet.share("context_misleads", "watched: a rival sense and not the wanted one", sides.misleads, all);
-    sheet.share("context_mixed", "watched: both", sides.mixed, all);
-    sheet.share("context_silent", "watched: neither", sides.silent, all);
+    sheet.share("context_resolves", "ambiguous: the wanted sense was watched, no rival", sides.resolves, all);
+    sheet.share("context_resolves_in_words", "of these, title or tags say so", sides.resolves_in_words, sides.resolves);
+    sheet.share("context_misleads", "ambiguous: a rival sense was watched, not the wanted one", sides.misleads, all);
+    sheet.share("context_mixed", "ambiguous: both were watched", sides.mixed, all);
+    sheet.share("context_silent", "ambiguous: neither was watched", sides.silent, all);
 }
 
 fn looks(sheet: &mut Sheet, h: &Hidden) {
     sheet.section("looks (hidden)");
     for (key, rank) in [("examined_1", 1), ("examined_3", 3), ("examined_10", 10)] {
-        let what = format!("pages looked at down to rank {rank}, at that rank");
+        let what = format!("pages looked at, at rank {rank}");
         sheet.share(key, &what, h.seen_by_rank[rank - 1], h.shown_by_rank[rank - 1]);
     }
     sheet.share("good_rate", "shown documents that answer the need", h.good, h.shown);

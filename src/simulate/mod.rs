@@ -27,7 +27,7 @@ pub use figures::Figures;
 
 /// Changes when the same recipe would give another log, so that an older log is made anew.
 const VERSION: &str = "world-2";
-/// People simulated between two writes: bounds the sessions held in memory.
+/// Weeks of a person simulated between two writes: bounds the sessions held in memory, however many weeks there are.
 const CHUNK: usize = 256;
 /// What a person who stopped a simulation is told.
 const ADVICE: &str = "a log is written whole or not at all; run the same command again";
@@ -149,7 +149,7 @@ fn simulate(workspace: &Path, recipe: &Recipe, part: Part, fresh: bool, journal:
     // Nothing is said to the journal while the log is written: both are one file, which has one writer at a time.
     let progress = Progress::on_screen("write", figures.sessions as u64);
     let grown = store.write_log(&recipe.name, LogKind::World, &origin, |log| {
-        world.docs().iter().try_for_each(|doc| log.doc(doc))?;
+        world.docs().iter().try_for_each(|doc| log.doc(&doc))?;
         let before = log.bytes()?;
         spool.for_each(|session| {
             stop::check(ADVICE)?;
@@ -225,7 +225,7 @@ impl Lives<'_> {
         let weeks = 0..self.part.weeks(self.recipe);
         let people: Vec<usize> = (0..self.part.people(self.recipe)).collect();
         let progress = self.journal.progress("simulate", people.len() as u64);
-        for chunk in people.chunks(CHUNK) {
+        for chunk in people.chunks((CHUNK / weeks.len().max(1)).max(16)) {
             let one = |person: &usize| {
                 stop::check(ADVICE)?;
                 let sessions = self.world.simulate_person(*person, weeks.clone(), &|asked| pages.get(asked.query));

@@ -49,7 +49,7 @@ mod tests {
         let head = &world.lexicon.of_head[0];
         let watched = |sense: usize, told: bool| {
             let of_sense = world.of_sense[sense].0.iter().find(|v| world.hidden[**v].told == told).unwrap();
-            Watched { doc: world.docs[*of_sense].id.clone(), ..Watched::default() }
+            Watched { doc: world.docs.id(*of_sense).to_owned(), ..Watched::default() }
         };
         let elsewhere = world.lexicon.of_head[1][0];
         let need = |sense| Need { want: Want::Sense { sense, facet: None }, against_history: false, new_pair: false };

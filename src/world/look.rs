@@ -50,7 +50,7 @@ impl World {
             looked_at |= 1_u64.checked_shl(place as u32).unwrap_or(0);
             now_ms += (1_000.0 * glance_s) as i64;
             let Some(video) = self.video(id) else { continue };
-            let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs[video].duration_s));
+            let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs.duration_s(video)));
             let mut mind = stream(self.seed, "world.mind", &[&at[..], &[video as u64]].concat());
             if !chance(&mut mind, self.attraction(need, hidden)) {
                 continue;

@@ -9,6 +9,7 @@ use super::{Area, INK, OURS, PUBLISHED, QUIET, SECOND, percent, room, words};
 use crate::describe::curves::Curves;
 use crate::describe::hidden::Sides;
 use crate::describe::people::LENGTHS;
+use crate::truth::Phrasing;
 
 /// Dwell of clicks over a logarithmic axis, the Weibull distribution that fits, and the published grades of a play.
 pub(super) fn dwell(area: &Area, log: &str, curves: &Curves) -> Result<()> {
@@ -18,7 +19,9 @@ pub(super) fn dwell(area: &Area, log: &str, curves: &Curves) -> Result<()> {
         curves.dwell.iter().map(|(from, to, _)| ((from * to).sqrt(), below(*to) - below(*from))).collect()
     };
     let line = curves.dwell_weibull.map(|(shape, scale)| (shape, scale, fitted(shape, scale)));
-    let top = room(curves.dwell.iter().map(|bin| bin.2).chain(line.iter().flat_map(|l| l.2.iter().map(|p| p.1))));
+    // Above the bars is room for the legend.
+    let top =
+        1.25 * room(curves.dwell.iter().map(|bin| bin.2).chain(line.iter().flat_map(|l| l.2.iter().map(|p| p.1))));
     let mut chart = ChartBuilder::on(area)
         .caption(format!("{log}: how long a clicked video is stayed with"), words(20))
         .margin(14)
@@ -50,9 +53,9 @@ pub(super) fn dwell(area: &Area, log: &str, curves: &Curves) -> Result<()> {
     }
     for (name, seconds) in [("valid > 7 s", 7.0), ("long ≥ 18 s", 18.0)] {
         if (first..last).contains(&seconds) {
-            let edge = [(seconds, 0.0), (seconds, 0.86 * top)];
+            let edge = [(seconds, 0.0), (seconds, 0.74 * top)];
             chart.draw_series(DashedLineSeries::new(edge, 6, 5, PUBLISHED.stroke_width(2)))?;
-            let at = (seconds * 1.04, 0.85 * top);
+            let at = (seconds * 1.04, 0.765 * top);
             chart.draw_series([Text::new(name, at, words(14).color(&PUBLISHED))])?;
         }
     }
@@ -115,17 +118,19 @@ pub(super) fn sittings(area: &Area, log: &str, curves: &Curves) -> Result<()> {
 /// Which way the watched videos point, one bar a phrasing.
 pub(super) fn context(area: &Area, log: &str, curves: &Curves) -> Result<()> {
     let rows = curves.context.len() as f64;
-    // Left of zero is room for the bars' names, below the first bar for the legend.
+    // Left of zero is room for the bars' names, above the first bar for the legend.
     let mut chart = ChartBuilder::on(area)
         .caption(format!("{log}: what was watched says about the sense that is meant (hidden tables)"), words(19))
         .margin(14)
         .x_label_area_size(46)
-        .build_cartesian_2d(-0.24..1.02, 0.0..rows + 0.6)?;
+        .build_cartesian_2d(-0.24..1.02, 0.0..1.42 * rows)?;
     chart
         .configure_mesh()
         .disable_mesh()
         .disable_y_axis()
         .x_labels(12)
+        // There is nothing left of zero.
+        .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
         .x_label_formatter(&|x| if *x < -1e-9 { String::new() } else { percent(x) })
         .x_desc("share of first queries, by how they are phrased")
         .axis_desc_style(words(15))
@@ -145,7 +150,7 @@ pub(super) fn context(area: &Area, log: &str, curves: &Curves) -> Result<()> {
             bars.push(Rectangle::new([(from, low), (to, low + 0.7)], color.filled()));
             from = to;
         }
-        let name = format!("{phrasing:?} ({})", sides.all());
+        let name = format!("{} ({})", said(*phrasing), sides.all());
         chart.draw_series([Text::new(name, (-0.235, low + 0.45), words(14))])?;
     }
     for ((name, _, color), bars) in kinds.into_iter().zip(bars) {
@@ -161,6 +166,17 @@ pub(super) fn context(area: &Area, log: &str, curves: &Curves) -> Result<()> {
         .background_style(WHITE.mix(0.9))
         .draw()?;
     Ok(())
+}
+
+fn said(phrasing: Phrasing) -> &'static str {
+    match phrasing {
+        Phrasing::Bare => "bare head",
+        Phrasing::Facet => "head and facet",
+        Phrasing::Named => "sense named",
+        Phrasing::TitleWord => "title word",
+        Phrasing::Colloquial => "colloquial",
+        Phrasing::Functional => "functional",
+    }
 }
 
 fn swatch(x: i32, y: i32, color: RGBAColor) -> Rectangle<(i32, i32)> {

@@ -45,7 +45,10 @@ fn by_rank(area: &Area, title: &str, ours: &[f64], published: &[Point]) -> Resul
     if let Some(first) = published.first() {
         let label = format!("{} ({})", first.source, first.sure);
         let style = ShapeStyle { color: PUBLISHED.mix(0.6), filled: false, stroke_width: 2 };
-        chart.draw_series(DashedLineSeries::new(theirs.clone(), 6, 5, style))?;
+        // A line between neighbours only: what lies between ranks far apart was not published.
+        for pair in theirs.windows(2).filter(|pair| pair[1].0 - pair[0].0 <= 1.0) {
+            chart.draw_series(DashedLineSeries::new(pair.to_vec(), 6, 5, style))?;
+        }
         chart
             .draw_series(theirs.iter().map(|at| TriangleMarker::new(*at, 7, PUBLISHED.filled())))?
             .label(label)
@@ -68,7 +71,7 @@ fn by_rank(area: &Area, title: &str, ours: &[f64], published: &[Point]) -> Resul
 /// Distances between weeks above, never-seen queries by day below.
 pub(super) fn drift(area: &Area, log: &str, curves: &Curves) -> Result<()> {
     let area = area.titled(&format!("{log}: drift"), words(20))?;
-    let (above, below) = area.split_vertically(235);
+    let (above, below) = area.margin(8, 0, 0, 0).split_vertically(235);
     distances(&above, curves)?;
     never_seen(&below, curves)
 }
