@@ -67,13 +67,7 @@ fn run(cli: Cli) -> Result<()> {
             let part = simulate::Part { people: people.map(|n| n as usize), weeks };
             show(&simulate::run(workspace, &recipe()?, part, fresh)?, simulate::Summary::table, json)
         }
-        Command::World { what: cli::World::Describe { log, plot } } => {
-            let recipe = recipe()?;
-            let log = log.unwrap_or_else(|| recipe.name.clone());
-            let report = describe::run(workspace, &recipe, &log, plot.as_deref())?;
-            show(&report, describe::Report::table, json)?;
-            report.whole()
-        }
+        Command::World { what } => world(workspace, &recipe()?, what, json),
         Command::Mine { from, path, log } => {
             let recipe = recipe()?;
             let (source, name) = match (from, &path) {
@@ -120,14 +114,7 @@ fn run(cli: Cli) -> Result<()> {
             let question = Question { query, file: context, watched, searched, place };
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
-        Command::Fake { what } => {
-            let what = match what {
-                cli::Fake::Build { log } => fake::Do::Build(log),
-                cli::Fake::Stats => fake::Do::Stats,
-                cli::Fake::Show { query } => fake::Do::Show(query),
-            };
-            show(&fake::run(workspace, &recipe()?, &what)?, fake::Report::table, json)
-        }
+        Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),
         Command::Search { query, rewrite, log, size, explain } => {
             let recipe = recipe()?;
             let log = log.unwrap_or_else(|| recipe.name.clone());
@@ -150,6 +137,24 @@ fn run(cli: Cli) -> Result<()> {
         Command::Logs => report::run(workspace, List::Logs, json),
         Command::Doctor => doctor::run(workspace, json),
     }
+}
+
+/// Shows a log as far as it can be told, and ends in an error where hidden tables are missing.
+fn world(workspace: &Path, recipe: &Recipe, what: cli::World, json: bool) -> Result<()> {
+    let cli::World::Describe { log, plot } = what;
+    let log = log.unwrap_or_else(|| recipe.name.clone());
+    let report = describe::run(workspace, recipe, &log, plot.as_deref())?;
+    show(&report, describe::Report::table, json)?;
+    report.whole()
+}
+
+fn fake_index(workspace: &Path, recipe: &Recipe, what: cli::Fake, json: bool) -> Result<()> {
+    let what = match what {
+        cli::Fake::Build { log } => fake::Do::Build(log),
+        cli::Fake::Stats => fake::Do::Stats,
+        cli::Fake::Show { query } => fake::Do::Show(query),
+    };
+    show(&fake::run(workspace, recipe, &what)?, fake::Report::table, json)
 }
 
 /// Measures what a subcommand of `bench` names, or lays a run of many side by side.

@@ -11,8 +11,8 @@ use serde_json::{Value, json as j};
 /// The tiny world with a model that is trained for a few steps.
 fn recipe(folder: &Path) -> String {
     let path = folder.join("small.toml");
-    let text = "name = \"small\"\nseed = 7\n[world]\nvideos = 800\npeople = 60\nweeks = 2\nheads = 40\n\
-                [model]\nvocab = 400\nhidden = 32\nlayers = 1\nheads = 2\nkv_heads = 1\nffn = 64\n\
+    let text = "name = \"small\"\nseed = 7\n[world]\nvideos = 800\npeople = 150\nweeks = 2\nheads = 40\n\
+                [mine]\nheld_out_people = 0.4\n[model]\nvocab = 400\nhidden = 32\nlayers = 1\nheads = 2\nkv_heads = 1\nffn = 64\n\
                 [train]\nsteps = 4\neval_every = 2\nsave_every = 2\n";
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()

@@ -64,9 +64,8 @@ impl Writer {
     /// # Errors
     /// A full disk; two sessions of one id.
     pub fn session(&mut self, s: &SimSession) -> Result<()> {
-        let rows = s.truth.iter().enumerate();
-        rows.map(|(number, truth)| row::insert(&self.conn, &s.session.id, number, truth))
-            .collect::<Result<()>>()
+        let mut rows = s.truth.iter().enumerate();
+        rows.try_for_each(|(number, truth)| row::insert(&self.conn, &s.session.id, number, truth))
             .with_context(|| unwritable(&self.beside))
     }
 

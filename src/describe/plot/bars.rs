@@ -136,7 +136,7 @@ pub(super) fn context(area: &Area, log: &str, curves: &Curves) -> Result<()> {
         .axis_desc_style(words(15))
         .label_style(words(14))
         .draw()?;
-    let kinds: [(&str, fn(&Sides) -> u64, RGBColor); 4] = [
+    let kinds: [(&str, Side, RGBColor); 4] = [
         ("the wanted sense alone", |s| s.resolves, SECOND),
         ("both", |s| s.mixed, RGBColor(166, 205, 160)),
         ("neither", |s| s.silent, RGBColor(215, 215, 215)),
@@ -167,6 +167,8 @@ pub(super) fn context(area: &Area, log: &str, curves: &Curves) -> Result<()> {
         .draw()?;
     Ok(())
 }
+
+type Side = fn(&Sides) -> u64;
 
 fn said(phrasing: Phrasing) -> &'static str {
     match phrasing {
