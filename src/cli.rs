@@ -29,7 +29,7 @@ pub struct Global {
     /// Folder of the store, the index and the checkpoints.
     #[arg(short, long, global = true, env = "CORE_WORKSPACE", default_value = "workspace", value_name = "DIR")]
     pub workspace: PathBuf,
-    /// Recipe: a preset (demo, tiny) or a TOML file.
+    /// Recipe: a preset (demo, tiny, large) or a TOML file.
     #[arg(short, long, global = true, default_value = "demo", value_name = "NAME|FILE")]
     pub recipe: String,
     /// Where models are computed: a card needs a build by scripts/build-cuda.sh.
@@ -65,9 +65,21 @@ pub enum Command {
     },
     /// Let the world's people search for some weeks, and log it.
     Simulate {
+        /// Only the first N people of the recipe's world.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        people: Option<u32>,
+        /// Only the first N weeks.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        weeks: Option<u32>,
         /// Simulate again even when the log is there.
         #[arg(long)]
         fresh: bool,
+    },
+    /// Look at the world behind a log.
+    World {
+        /// What to do.
+        #[command(subcommand)]
+        what: World,
     },
     /// Turn a log into examples: when to write, and what.
     Mine {
@@ -194,6 +206,20 @@ pub enum Command {
     },
     /// Check this machine and workspace, and say what to do about what is missing.
     Doctor,
+}
+
+/// What can be done with the world.
+#[derive(Debug, Clone, Subcommand)]
+pub enum World {
+    /// What was made: sessions, queries, clicks, dwell, needs and drift, beside published figures.
+    Describe {
+        /// Log to describe, of any kind [default: the recipe's name].
+        #[arg(long)]
+        log: Option<String>,
+        /// Draw the curves into this folder, an SVG file each.
+        #[arg(long, value_name = "DIR")]
+        plot: Option<PathBuf>,
+    },
 }
 
 /// What can be done with the fake index.

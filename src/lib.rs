@@ -11,6 +11,7 @@ pub mod demo;
 
 // Verbs.
 pub mod ab;
+pub mod describe;
 pub mod doctor;
 pub mod evaluate;
 pub mod fake;
@@ -25,6 +26,8 @@ pub mod train;
 pub mod watch;
 
 // Nouns, high to low.
+pub mod truth;
+
 pub mod world;
 
 pub mod rewriter;

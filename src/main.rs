@@ -16,7 +16,8 @@ use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options};
 use core_rewriter::{
-    ab, bench, demo, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate, train, watch,
+    ab, bench, demo, describe, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate, train,
+    watch,
 };
 use serde::Serialize;
 
@@ -63,9 +64,11 @@ fn run(cli: Cli) -> Result<()> {
             };
             demo::run(workspace, source, fresh, json)
         }
-        Command::Simulate { fresh } => {
-            show(&simulate::run(workspace, &recipe()?, fresh)?, simulate::Summary::table, json)
+        Command::Simulate { people, weeks, fresh } => {
+            let part = simulate::Part { people: people.map(|n| n as usize), weeks };
+            show(&simulate::run(workspace, &recipe()?, part, fresh)?, simulate::Summary::table, json)
         }
+        Command::World { what } => world(workspace, &recipe()?, what, json),
         Command::Mine { from, path, log } => {
             let recipe = recipe()?;
             let (source, name) = match (from, &path) {
@@ -96,14 +99,7 @@ fn run(cli: Cli) -> Result<()> {
             let question = Question { query, file: context, watched, searched, place };
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
         }
-        Command::Fake { what } => {
-            let what = match what {
-                cli::Fake::Build { log } => fake::Do::Build(log),
-                cli::Fake::Stats => fake::Do::Stats,
-                cli::Fake::Show { query } => fake::Do::Show(query),
-            };
-            show(&fake::run(workspace, &recipe()?, &what)?, fake::Report::table, json)
-        }
+        Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),
         Command::Search { query, rewrite, log, size, explain } => {
             let recipe = recipe()?;
             let log = log.unwrap_or_else(|| recipe.name.clone());
@@ -160,6 +156,24 @@ fn looked_at(mut recipe: Recipe, looks: Option<u32>) -> Result<Recipe> {
     let Some(looks) = looks else { return Ok(recipe) };
     recipe.ab.looks = looks;
     Recipe::parse(&recipe.to_toml(), "with --looks")
+}
+
+/// Shows a log as far as it can be told, and ends in an error where hidden tables are missing.
+fn world(workspace: &Path, recipe: &Recipe, what: cli::World, json: bool) -> Result<()> {
+    let cli::World::Describe { log, plot } = what;
+    let log = log.unwrap_or_else(|| recipe.name.clone());
+    let report = describe::run(workspace, recipe, &log, plot.as_deref())?;
+    show(&report, describe::Report::table, json)?;
+    report.whole()
+}
+
+fn fake_index(workspace: &Path, recipe: &Recipe, what: cli::Fake, json: bool) -> Result<()> {
+    let what = match what {
+        cli::Fake::Build { log } => fake::Do::Build(log),
+        cli::Fake::Stats => fake::Do::Stats,
+        cli::Fake::Show { query } => fake::Do::Show(query),
+    };
+    show(&fake::run(workspace, recipe, &what)?, fake::Report::table, json)
 }
 
 /// Measures what a subcommand of `bench` names, or lays a run of many side by side.

@@ -27,7 +27,7 @@ fn row<'a>(one: &'a Treatment, metric: &str) -> &'a Row {
 #[test]
 fn arms_differ_by_what_they_do_and_by_nothing_else() {
     let (workspace, recipe) = (tempfile::tempdir().unwrap(), small());
-    simulate::run(workspace.path(), &recipe, false).unwrap();
+    simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     let run = |plan: Plan| ab::run(workspace.path(), &recipe, &plan).unwrap();
     let nothing = run(plan("never", &["never"], Design::Paired));
     for metric in &only(&nothing).rows {

@@ -52,7 +52,7 @@ fn answers(workspace: &Path, recipe: &Recipe, rule: &str, asked: &[(Context, Str
 #[test]
 fn rules_learn_from_training_people_before_training_ends_and_from_nothing_else() {
     let (clean, spoilt_place, recipe) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), small());
-    simulate::run(clean.path(), &recipe, false).unwrap();
+    simulate::run(clean.path(), &recipe, simulate::Part::default(), false).unwrap();
     let (whole, docs) = sessions(clean.path());
     let other = spoilt(&recipe, &whole);
     assert_ne!(whole, other);
@@ -84,7 +84,7 @@ fn rules_learn_from_training_people_before_training_ends_and_from_nothing_else()
 #[test]
 fn odd_text_is_answered_and_never_breaks_a_rule() {
     let (workspace, recipe) = (tempfile::tempdir().unwrap(), small());
-    simulate::run(workspace.path(), &recipe, false).unwrap();
+    simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     mine::run(workspace.path(), &recipe, "tiny", mine::Source::Store).unwrap();
     let long = "jaguar ".repeat(40_000);
     let odd = [

@@ -106,7 +106,7 @@ pub fn run(videos: usize, n: usize) -> Result<Report> {
     let scratch = Scratch::new("serve")?;
     let workspace = scratch.path();
     let recipe = recipe(videos);
-    let simulated = simulate::run(workspace, &recipe, false)?;
+    let simulated = simulate::run(workspace, &recipe, simulate::Part::default(), false)?;
     mine::run(workspace, &recipe, &recipe.name, mine::Source::Store)?;
     fake::run(workspace, &recipe, &Do::Build(vec![]))?;
     let mut questions = questions(workspace, &recipe)?;

@@ -81,7 +81,7 @@ type Judged = [[f64; STAGES.len()]; PATHS.len()];
 
 /// Makes log and index where they are missing, and judges the stages.
 pub(super) fn run(workspace: &Path, recipe: &Recipe) -> Result<Report> {
-    simulate::run(workspace, recipe, false)?;
+    simulate::run(workspace, recipe, simulate::Part::default(), false)?;
     index::run(workspace, recipe, &recipe.name, index::Job::Build { anew: false })?;
     Journal::record(workspace, "bench", "stages", &recipe.to_toml(), |journal| {
         let report = judge(workspace, recipe, journal)?;

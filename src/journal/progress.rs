@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::words::duration;
 use super::{Event, Journal};
 
 /// How often a terminal-less run says how far it is.
@@ -65,8 +66,16 @@ impl Progress {
             self.emit(done);
         }
         if self.bar.is_none() && self.due(&self.last_line_ms, LINE_EVERY_MS) {
-            eprintln!("  {:<10} {done}/{} after {}", self.stage, self.total, seconds(self.started.elapsed()));
+            let spent = self.started.elapsed();
+            let left = self.left(done, spent).map_or(String::new(), |left| format!(", about {} left", duration(left)));
+            eprintln!("  {:<10} {done}/{} after {}{left}", self.stage, self.total, seconds(spent));
         }
+    }
+
+    /// Milliseconds that the rest will take if it goes on like this.
+    fn left(&self, done: u64, spent: Duration) -> Option<i64> {
+        let rest = self.total.checked_sub(done).filter(|rest| done > 0 && *rest > 0)?;
+        Some((spent.as_millis() as f64 * rest as f64 / done as f64) as i64)
     }
 
     /// Says something behind the bar.

@@ -23,8 +23,11 @@ pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
-pub const PRESETS: [(&str, &str); 2] =
-    [("demo", include_str!("../../recipes/demo.toml")), ("tiny", include_str!("../../recipes/tiny.toml"))];
+pub const PRESETS: [(&str, &str); 3] = [
+    ("demo", include_str!("../../recipes/demo.toml")),
+    ("tiny", include_str!("../../recipes/tiny.toml")),
+    ("large", include_str!("../../recipes/large.toml")),
+];
 
 /// Everything a run depends on. Same recipe and same machine give the same numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,7 +79,7 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// Reads a preset by name (`demo`, `tiny`) or a TOML file by path.
+    /// Reads a preset by name (`demo`, `tiny`, `large`) or a TOML file by path.
     ///
     /// # Errors
     /// Names the file, the line and the key of the first thing that is wrong, and the remedy.

@@ -17,8 +17,8 @@ use super::normal::{adds_nothing, normal};
 use super::rank::relevance::{self, Measured};
 use super::rank::{self, Candidate};
 use super::recall::{Asked, Match, Recalled, TermStats, by_address, matches, term_stats};
-use super::{Hit, Signals, analysis};
-use crate::logs::{Doc, Seen};
+use super::{Docs, Hit, Signals, analysis};
+use crate::logs::Seen;
 use crate::recipe::SearchPath;
 
 /// Distinct terms of a query that are searched for: a pasted page must not cost a second.
@@ -66,7 +66,7 @@ impl Engine {
     ///
     /// # Errors
     /// A folder that cannot be written, a full disk.
-    pub fn build(dir: &Path, docs: &[Doc], tick: impl Fn(u64) + Sync) -> Result<Self> {
+    pub fn build(dir: &Path, docs: &(impl Docs + ?Sized), tick: impl Fn(u64) + Sync) -> Result<Self> {
         let texts = |part, n| {
             if part == Part::Texts {
                 tick(n);
@@ -84,7 +84,7 @@ impl Engine {
     /// Those of [`Engine::build`] and of `tick`; an encoder that does not open.
     pub fn update(
         dir: &Path,
-        docs: &[Doc],
+        docs: &(impl Docs + ?Sized),
         encoder: &str,
         anew: bool,
         tick: impl Fn(Part, u64) -> Result<()> + Sync,
@@ -127,7 +127,7 @@ impl Engine {
 
     /// Fingerprint that an index built from these documents, in this order, will have.
     #[must_use]
-    pub fn fingerprint_of(docs: &[Doc]) -> String {
+    pub fn fingerprint_of(docs: &(impl Docs + ?Sized)) -> String {
         index::fingerprint_of(docs)
     }
 

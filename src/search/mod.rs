@@ -5,6 +5,7 @@
 //! Without a rewrite, or with one that finds nothing or says what the query says, the answer is the plain path's, bit for bit.
 
 mod analysis;
+mod docs;
 mod encoder;
 mod engine;
 mod explain;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use docs::Docs;
 pub use engine::{Engine, Stage};
 pub use explain::Explanation;
 pub use fit::{Observations, Ranking};

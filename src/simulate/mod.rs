@@ -1,20 +1,25 @@
 //! `simulate`: let the world's people search for some weeks with the plain search path, and log it.
+//!
+//! What a log would hold goes into the store; what only the world knows goes into the hidden tables beside it.
 
 mod figures;
 mod pages;
 mod spool;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::journal::words::bytes;
 use crate::journal::{Journal, Progress, Table, stop};
 use crate::recipe::{Fingerprint, Recipe};
 use crate::search::{Engine, index_dir};
-use crate::store::{Lock, LogKind, Store};
-use crate::world::World;
+use crate::store::{Lock, LogInfo, LogKind, Store};
+use crate::truth::{Truth, Writer};
+use crate::world::{SimSession, World};
 use pages::PlainPages;
 use spool::Spool;
 
@@ -22,10 +27,29 @@ pub use figures::Figures;
 
 /// Changes when the same recipe would give another log, so that an older log is made anew.
 const VERSION: &str = "world-2";
-/// People simulated between two writes: bounds the sessions held in memory.
+/// Weeks of a person simulated between two writes: bounds the sessions held in memory, however many weeks there are.
 const CHUNK: usize = 256;
 /// What a person who stopped a simulation is told.
 const ADVICE: &str = "a log is written whole or not at all; run the same command again";
+
+/// A part of a recipe's world; the whole of it by default. People and weeks of a part live as they would in the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Part {
+    /// Only the first so many people.
+    pub people: Option<usize>,
+    /// Only the first so many weeks.
+    pub weeks: Option<u32>,
+}
+
+impl Part {
+    fn people(&self, recipe: &Recipe) -> usize {
+        self.people.unwrap_or(usize::MAX).min(recipe.world.people)
+    }
+
+    fn weeks(&self, recipe: &Recipe) -> u32 {
+        self.weeks.unwrap_or(u32::MAX).min(recipe.world.weeks)
+    }
+}
 
 /// What a simulation left in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,40 +66,55 @@ pub struct Summary {
     pub reused: bool,
     /// How the people fared; none when the log was reused.
     pub figures: Option<Figures>,
+    /// What it cost; none when the log was reused.
+    #[serde(default)]
+    pub cost: Option<Cost>,
+}
+
+/// What a simulated search costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Searches a second, from the first one asked to the last one stored.
+    pub searches_per_s: f64,
+    /// Bytes of a search in the store, with its clicks and its share of its session.
+    pub bytes_per_search: f64,
 }
 
 impl Summary {
     /// One row.
     #[must_use]
     pub fn table(&self) -> Table {
-        let mut table = Table::new("simulate", "", &["log", "sessions", "searches", "docs", "reused"]);
+        let columns = ["log", "sessions", "searches", "docs", "reused", "searches_per_s", "bytes_per_search"];
+        let mut table = Table::new("simulate", "", &columns);
         table.row([
             self.log.as_str().into(),
             self.sessions.into(),
             self.searches.into(),
             self.docs.into(),
             self.reused.into(),
+            self.cost.map(|cost| cost.searches_per_s).into(),
+            self.cost.map(|cost| cost.bytes_per_search).into(),
         ]);
         table
     }
 }
 
-/// Simulates the weeks of a recipe into the log of its name and builds the index of its documents.
+/// Simulates the weeks of a recipe, or a part of them, into the log of its name; builds the index of its documents.
 ///
 /// A log that the same recipe made earlier is kept, unless `fresh`. The same recipe writes the same log, in the same order.
 ///
 /// # Errors
 /// A log of that name from another source, a folder that cannot be written, a full disk.
-pub fn run(workspace: &Path, recipe: &Recipe, fresh: bool) -> Result<Summary> {
+pub fn run(workspace: &Path, recipe: &Recipe, part: Part, fresh: bool) -> Result<Summary> {
     Journal::record(workspace, "simulate", &recipe.name, &recipe.to_toml(), |journal| {
-        simulate(workspace, recipe, fresh, journal)
+        simulate(workspace, recipe, part, fresh, journal)
     })
 }
 
-fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> Result<Summary> {
+fn simulate(workspace: &Path, recipe: &Recipe, part: Part, fresh: bool, journal: &Journal) -> Result<Summary> {
     let _alone = Lock::take(workspace, &format!("simulate-{}", recipe.name))?;
     let mut store = Store::open(workspace)?;
-    let origin = origin(recipe);
+    let origin = origin(recipe, part);
     let earlier = store.find_log(&recipe.name)?;
     if let Some(log) = earlier.as_ref().filter(|log| log.kind != "world") {
         bail!("the log {:?} was read from {}: give the recipe another name, or delete that log", log.name, log.origin);
@@ -84,38 +123,72 @@ fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -
     let world = World::new(recipe)?;
     progress.finish(&format!("{} videos, {} people", world.docs().len(), world.people()));
     let engine = engine(workspace, recipe, &world, fresh, journal)?;
-    if let Some(log) = earlier.as_ref().filter(|log| log.origin == origin && !fresh) {
+    let kept = earlier.as_ref().filter(|log| log.origin == origin && !fresh);
+    if let Some(log) = kept.filter(|_| Truth::is_there(workspace, &recipe.name, &origin)) {
         journal.note(format!("the log {} is already there: {} sessions", log.name, log.sessions))?;
-        let (sessions, searches, docs) = (log.sessions, log.searches, log.docs);
-        return Ok(Summary { log: log.name.clone(), sessions, searches, docs, reused: true, figures: None });
+        return Ok(reused(log));
+    }
+    let mut truth = Writer::create(workspace, &recipe.name, &origin)?;
+    let lives = Lives { recipe, part, world: &world, engine: &engine, journal };
+    if let Some(log) = kept {
+        journal.note(format!("the log {} is already there; its hidden tables are written again", log.name))?;
+        lives.live(&mut |session| truth.session(session))?;
+        truth.finish()?;
+        return Ok(reused(log));
     }
     if let Some(log) = &earlier {
         journal.note(format!("the log {} and what was mined from it are replaced", log.name))?;
     }
-    let (mut spool, figures) = live(workspace, recipe, &world, &engine, journal)?;
+    let (mut spool, started) = (Spool::new(workspace)?, Instant::now());
+    let figures = lives.live(&mut |session| {
+        truth.session(session)?;
+        spool.add(&session.session)
+    })?;
+    // First: a log whose truth is of another simulation is found out, and simulated again.
+    truth.finish()?;
     // Nothing is said to the journal while the log is written: both are one file, which has one writer at a time.
     let progress = Progress::on_screen("write", figures.sessions as u64);
-    store.write_log(&recipe.name, LogKind::World, &origin, |log| {
-        world.docs().iter().try_for_each(|doc| log.doc(doc))?;
+    let grown = store.write_log(&recipe.name, LogKind::World, &origin, |log| {
+        world.docs().iter().try_for_each(|doc| log.doc(&doc))?;
+        let before = log.bytes()?;
         spool.for_each(|session| {
             stop::check(ADVICE)?;
             progress.inc(1);
             log.session(&session)
-        })
+        })?;
+        Ok(log.bytes()? - before)
     })?;
-    progress.finish(&format!("log {}", recipe.name));
-    let docs = world.docs().len();
-    let (sessions, searches) = (figures.sessions, figures.searches);
-    Ok(Summary { log: recipe.name.clone(), sessions, searches, docs, reused: false, figures: Some(figures) })
+    let (searches, seconds) = (figures.searches as f64, started.elapsed().as_secs_f64());
+    let cost = Cost { searches_per_s: searches / seconds, bytes_per_search: grown as f64 / searches.max(1.0) };
+    let size = bytes(cost.bytes_per_search as u64);
+    progress.finish(&format!("{:.0} searches a second in all, {size} each", cost.searches_per_s));
+    Ok(Summary {
+        log: recipe.name.clone(),
+        sessions: figures.sessions,
+        searches: figures.searches,
+        docs: world.docs().len(),
+        reused: false,
+        figures: Some(figures),
+        cost: Some(cost),
+    })
+}
+
+fn reused(log: &LogInfo) -> Summary {
+    let (sessions, searches, docs) = (log.sessions, log.searches, log.docs);
+    Summary { log: log.name.clone(), sessions, searches, docs, reused: true, figures: None, cost: None }
 }
 
 /// What a log is made from: equal origins, equal logs.
-fn origin(recipe: &Recipe) -> String {
+fn origin(recipe: &Recipe, part: Part) -> String {
     let parts = Recipe { world: recipe.world.clone(), mine: recipe.mine.clone(), ..Recipe::default() };
     let parts = Recipe { search: recipe.search.clone(), seed: recipe.seed, ..parts };
     let mut f = Fingerprint::default();
     f.add(VERSION.as_bytes());
     f.add(parts.to_toml().as_bytes());
+    let (people, weeks) = (part.people(recipe), part.weeks(recipe));
+    if (people, weeks) != (recipe.world.people, recipe.world.weeks) {
+        f.add(format!("{people} people, {weeks} weeks").as_bytes());
+    }
     format!("world {}", f.hex())
 }
 
@@ -136,33 +209,38 @@ fn engine(workspace: &Path, recipe: &Recipe, world: &World, fresh: bool, journal
     Ok(engine)
 }
 
-/// Lets everybody live through the weeks, person by person, and keeps the sessions on disk.
-fn live(
-    workspace: &Path,
-    recipe: &Recipe,
-    world: &World,
-    engine: &Engine,
-    journal: &Journal,
-) -> Result<(Spool, Figures)> {
-    let (pages, mut spool, mut figures) =
-        (PlainPages::new(engine, &recipe.search), Spool::new(workspace)?, Figures::default());
-    let people: Vec<usize> = (0..world.people()).collect();
-    let progress = journal.progress("simulate", people.len() as u64);
-    for chunk in people.chunks(CHUNK) {
-        let one = |person: &usize| {
-            stop::check(ADVICE)?;
-            let sessions = world.simulate_person(*person, 0..recipe.world.weeks, &|asked| pages.get(asked.query));
-            progress.inc(1);
-            sessions.with_context(|| format!("person {person}"))
-        };
-        let lives: Vec<_> = chunk.par_iter().map(one).collect::<Result<_>>()?;
-        for session in lives.into_iter().flatten() {
-            figures.add(&session);
-            spool.add(&session.session)?;
+/// Everything that lives are made from.
+struct Lives<'a> {
+    recipe: &'a Recipe,
+    part: Part,
+    world: &'a World,
+    engine: &'a Engine,
+    journal: &'a Journal,
+}
+
+impl Lives<'_> {
+    /// Lets everybody live through the weeks, and passes their sessions to `keep`, person by person, in time order.
+    fn live(&self, keep: &mut dyn FnMut(&SimSession) -> Result<()>) -> Result<Figures> {
+        let (pages, mut figures) = (PlainPages::new(self.engine, &self.recipe.search), Figures::default());
+        let weeks = 0..self.part.weeks(self.recipe);
+        let people: Vec<usize> = (0..self.part.people(self.recipe)).collect();
+        let progress = self.journal.progress("simulate", people.len() as u64);
+        for chunk in people.chunks((CHUNK / weeks.len().max(1)).max(16)) {
+            let one = |person: &usize| {
+                stop::check(ADVICE)?;
+                let sessions = self.world.simulate_person(*person, weeks.clone(), &|asked| pages.get(asked.query));
+                progress.inc(1);
+                sessions.with_context(|| format!("person {person}"))
+            };
+            let lives: Vec<_> = chunk.par_iter().map(one).collect::<Result<_>>()?;
+            for session in lives.iter().flatten() {
+                figures.add(session);
+                keep(session)?;
+            }
         }
+        progress.finish(&format!("{} searches in {} sessions", figures.searches, figures.sessions));
+        Ok(figures)
     }
-    progress.finish(&format!("{} searches in {} sessions", figures.searches, figures.sessions));
-    Ok((spool, figures))
 }
 
 #[cfg(test)]
@@ -173,7 +251,7 @@ mod tests {
         let mut recipe = Recipe::load("tiny").unwrap();
         (recipe.world.people, recipe.world.videos) = (30, 800);
         change(&mut recipe);
-        run(workspace, &recipe, false)
+        run(workspace, &recipe, Part::default(), false)
     }
 
     fn everything(workspace: &Path) -> Vec<crate::logs::Session> {
@@ -209,6 +287,39 @@ mod tests {
         let other = small(dir.path(), |r| r.world.videos = 700).unwrap();
         assert_eq!((other.docs, other.reused), (700, false));
         assert_eq!(Engine::open(&index_dir(dir.path(), "tiny")).unwrap().len(), 700);
+    }
+
+    #[test]
+    fn lost_hidden_tables_are_written_again_and_the_log_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        small(dir.path(), |_| ()).unwrap();
+        let log = || Store::open(dir.path()).unwrap().log("tiny").unwrap();
+        let id = log().id;
+        let truths = || -> Vec<_> {
+            let truth = Truth::open(dir.path(), &log()).unwrap();
+            everything(dir.path()).iter().map(|s| truth.of_session(&s.id).unwrap()).collect()
+        };
+        let first = truths();
+        assert!(everything(dir.path()).iter().zip(&first).all(|(s, t)| s.searches.len() == t.len()));
+        std::fs::remove_dir_all(dir.path().join("truth")).unwrap();
+        assert!(small(dir.path(), |_| ()).unwrap().reused);
+        assert_eq!(truths(), first);
+        assert_eq!(log().id, id, "the log itself was not written again");
+    }
+
+    #[test]
+    fn a_part_is_the_beginning_of_the_whole() {
+        let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        small(whole.path(), |_| ()).unwrap();
+        let mut recipe = Recipe::load("tiny").unwrap();
+        (recipe.world.people, recipe.world.videos) = (30, 800);
+        let wanted = Part { people: Some(12), weeks: Some(1) };
+        run(part.path(), &recipe, wanted, false).unwrap();
+        let first = |s: &crate::logs::Session| s.user.as_str() < "p000012" && s.id.split('-').nth(1) == Some("0");
+        let expected: Vec<_> = everything(whole.path()).into_iter().filter(first).collect();
+        assert!(expected.len() > 20);
+        assert_eq!(everything(part.path()), expected);
+        assert!(!run(part.path(), &recipe, Part::default(), false).unwrap().reused);
     }
 
     #[test]

@@ -261,6 +261,16 @@ impl LogWriter<'_> {
         Ok(())
     }
 
+    /// Bytes in use in the file, this transaction's own among them.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn bytes(&self) -> Result<u64> {
+        let sql = "SELECT (page_count - freelist_count) * page_size
+                   FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+        Ok(self.conn.query_row(sql, [], |r| r.get(0))?)
+    }
+
     /// Adds a document, or replaces the one of its id.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use rand::Rng;
 
 use super::draw::{chance, log_normal};
+use super::hints::Hints;
 use super::needs::{Need, Want};
 use super::people::Person;
 use super::videos::{Hidden, Topic};
@@ -24,6 +25,8 @@ pub(super) struct Looked {
     pub satisfied: bool,
     /// When the person was done with it, Unix milliseconds.
     pub end_ms: i64,
+    /// Places that were looked at, see [`SearchTruth::seen`].
+    pub seen: u64,
 }
 
 /// Which draw of the world this is: `[person, week, session, need, step]`.
@@ -37,16 +40,17 @@ impl World {
     pub(super) fn look(&self, person: &Person, need: &Need, shown: &[String], at: Moment, start_ms: i64) -> Looked {
         let mut eyes = stream(self.seed, "world.eyes", &at);
         let mut now_ms = start_ms + 800;
-        let mut clicks = Vec::new();
+        let (mut clicks, mut looked_at) = (Vec::new(), 0_u64);
         for (place, id) in shown.iter().enumerate() {
             let examine = EXAMINE.get(place).copied().unwrap_or(0.05).powf(person.haste);
             let (seen, glance_s) = (chance(&mut eyes, examine), eyes.random_range(0.4..1.2));
             if !seen {
                 continue;
             }
+            looked_at |= 1_u64.checked_shl(place as u32).unwrap_or(0);
             now_ms += (1_000.0 * glance_s) as i64;
             let Some(video) = self.video(id) else { continue };
-            let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs[video].duration_s));
+            let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs.duration_s(video)));
             let mut mind = stream(self.seed, "world.mind", &[&at[..], &[video as u64]].concat());
             if !chance(&mut mind, self.attraction(need, hidden)) {
                 continue;
@@ -57,10 +61,10 @@ impl World {
             clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought: false });
             now_ms += (1_000.0 * dwell_s) as i64 + 500;
             if grade > 0.0 && dwell_s >= SATISFIED_S {
-                return Looked { clicks, satisfied: true, end_ms: now_ms };
+                return Looked { clicks, satisfied: true, end_ms: now_ms, seen: looked_at };
             }
         }
-        Looked { clicks, satisfied: false, end_ms: now_ms }
+        Looked { clicks, satisfied: false, end_ms: now_ms, seen: looked_at }
     }
 
     /// Chance to click what is looked at. People see title and picture; without words for the sense they are less sure.
@@ -106,4 +110,8 @@ pub struct SearchTruth {
     pub grades: Vec<f64>,
     /// An answer was stayed with for ten seconds.
     pub satisfied: bool,
+    /// Bit n is set where the person looked at the n-th place of the page, counted from 0; the first 64 are kept.
+    pub seen: u64,
+    /// What the videos watched before say about the need.
+    pub hints: Hints,
 }

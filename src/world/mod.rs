@@ -3,7 +3,9 @@
 //! What a log would hold goes into the log types; the rest ([`SearchTruth`], what a video is about) stays here, and only
 //! the simulator, the oracle and the analysis of an experiment may read it.
 
+mod catalogue;
 mod draw;
+mod hints;
 mod lexicon;
 mod look;
 mod needs;
@@ -18,12 +20,13 @@ use anyhow::Result;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::logs::Doc;
 use crate::recipe::{Recipe, World as Settings, stream};
 use draw::Weighted;
 use lexicon::Lexicon;
 use videos::{DAY_MS, Hidden, START_MS, Topic};
 
+pub use catalogue::Catalogue;
+pub use hints::Hints;
 pub use look::SearchTruth;
 pub use needs::{Need, Want};
 pub use phrasing::Phrasing;
@@ -45,7 +48,7 @@ pub struct World {
     watched_limit: usize,
     queries_limit: usize,
     lexicon: Lexicon,
-    docs: Vec<Doc>,
+    docs: Catalogue,
     hidden: Vec<Hidden>,
     /// Videos of each sense, and how often each of them is watched.
     of_sense: Vec<(Vec<usize>, Weighted)>,
@@ -65,6 +68,7 @@ impl World {
         let lexicon = Lexicon::english(settings.heads)?;
         let weights = videos::sense_weights(&lexicon, seed);
         let (docs, hidden) = videos::make(&lexicon, &settings, seed, &weights);
+        let docs = Catalogue::new(docs);
         let mut of_sense = vec![Vec::new(); lexicon.senses.len()];
         for (video, h) in hidden.iter().enumerate() {
             if let Topic::Sense(sense) = h.topic {
@@ -72,7 +76,7 @@ impl World {
             }
         }
         let watched = |videos: Vec<usize>| {
-            let weights = Weighted::new(videos.iter().map(|v| f64::from(docs[*v].popularity).sqrt()));
+            let weights = Weighted::new(videos.iter().map(|v| f64::from(docs.popularity(*v)).sqrt()));
             (videos, weights)
         };
         let of_sense = of_sense.into_iter().map(watched).collect();
@@ -99,7 +103,7 @@ impl World {
 
     /// The catalogue, by id.
     #[must_use]
-    pub fn docs(&self) -> &[Doc] {
+    pub fn docs(&self) -> &Catalogue {
         &self.docs
     }
 
@@ -145,7 +149,7 @@ impl World {
     /// Number of a document of this world.
     fn video(&self, id: &str) -> Option<usize> {
         let video: usize = id.strip_prefix('v')?.parse().ok()?;
-        (self.docs.get(video)?.id == id).then_some(video)
+        (video < self.docs.len() && self.docs.id(video) == id).then_some(video)
     }
 
     /// A video of a sense, popular ones more often; none for a sense that nobody filmed.

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::draw::{Weighted, chance, pick};
 use super::lexicon::{Category, Lexicon, Sense};
@@ -11,7 +11,7 @@ use super::people::Person;
 use crate::recipe::World as Settings;
 
 /// How a query says what is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phrasing {
     /// The bare ambiguous head.

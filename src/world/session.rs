@@ -143,12 +143,12 @@ impl Sitting<'_> {
                 _ => self.wishes.any(rng),
             };
             let Some(video) = self.unwatched(sense, rng) else { continue };
-            let doc = &self.world.docs[video];
+            let doc = self.world.docs.get(video);
             let dwell_s = log_normal(rng, 40.0, 0.8).clamp(3.0, f64::from(doc.duration_s).max(3.0));
             self.session.watched.push(Watched {
-                doc: doc.id.clone(),
-                title: doc.title.clone(),
-                tags: doc.tags.clone(),
+                doc: doc.id,
+                title: doc.title,
+                tags: doc.tags,
                 time_ms: self.now_ms,
                 dwell_s: dwell_s as f32,
             });
@@ -162,8 +162,8 @@ impl Sitting<'_> {
         let mut video = None;
         for _ in 0..5 {
             video = self.world.video_about(sense, rng);
-            let id = video.map(|v| &self.world.docs[v].id);
-            if self.session.watched.iter().all(|w| Some(&w.doc) != id) {
+            let id = video.map(|v| self.world.docs.id(v));
+            if self.session.watched.iter().all(|w| Some(w.doc.as_str()) != id) {
                 break;
             }
         }
@@ -206,6 +206,7 @@ impl Sitting<'_> {
         self.session.searches.push(Search { id, query, time_ms: self.now_ms, ..Search::default() });
         let context = context_before(&self.session, index, world.watched_limit, world.queries_limit);
         let page = (self.search)(Asked { context: &context, query: &phrase.text, need })?;
+        let hints = world.hints(need, &self.session.watched);
         let looked = world.look(self.wishes.person, need, &page.shown, moment, self.now_ms);
         self.now_ms = looked.end_ms;
         let grade = |id: &String| world.video(id).map_or(0.0, |v| need.grade(&world.hidden[v]));
@@ -217,6 +218,8 @@ impl Sitting<'_> {
             rewritten: page.rewritten,
             grades: page.shown.iter().map(grade).collect(),
             satisfied: looked.satisfied,
+            seen: looked.seen,
+            hints,
         });
         let search = &mut self.session.searches[index];
         (search.shown, search.clicks) = (page.shown, looked.clicks);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -9,13 +10,15 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tantivy::directory::MmapDirectory;
 use tantivy::indexer::NoMergePolicy;
+use tantivy::schema::Schema;
 use tantivy::{Index, IndexWriter, TantivyDocument};
 
 use super::folder::{self, Current};
 use super::manifest::{self, Manifest};
 use super::vectors::{self, ShardFile, Vector};
-use super::{Opened, columns, fingerprint_of, open, print, readable, row, schema, text_of, with_analyzer};
-use crate::logs::Doc;
+use super::{Fields, Opened, columns, fingerprint_of, open, print, readable, row, schema, text_of, with_analyzer};
+use crate::search::Docs;
+use crate::search::docs::Chosen;
 use crate::search::encoder::Encoder;
 use crate::search::fit::Ranking;
 
@@ -61,7 +64,7 @@ pub struct Update {
 /// The new index takes the earlier one's place only when it is whole.
 pub(crate) fn update(
     dir: &Path,
-    docs: &[Doc],
+    docs: &(impl Docs + ?Sized),
     encoder: &str,
     anew: bool,
     tick: &(impl Fn(Part, u64) -> Result<()> + Sync),
@@ -72,7 +75,7 @@ pub(crate) fn update(
     if earlier.as_ref().is_some_and(|e| e.current.fingerprint == fingerprint) {
         return Ok(Update { how: How::Unchanged, added: 0 });
     }
-    let docs = in_order(docs);
+    let docs = Chosen::in_order(docs);
     let new = match &earlier {
         Some(earlier) => only_grown(earlier, &docs)?,
         None => None,
@@ -110,15 +113,8 @@ pub(crate) fn publish_ranking(dir: &Path, earlier: Opened, ranking: Ranking, sat
     change().inspect_err(|_| _ = fs::remove_dir_all(&path))
 }
 
-/// One document an id, by id: a tie then falls the same way in every build.
-fn in_order(docs: &[Doc]) -> Vec<&Doc> {
-    let mut sorted: Vec<&Doc> = docs.iter().collect();
-    sorted.sort_by(|a, b| a.id.cmp(&b.id));
-    sorted.chunk_by(|a, b| a.id == b.id).map(|same| same[same.len() - 1]).collect()
-}
-
 /// The documents that the earlier index lacks; none when it also holds some that were changed or have gone.
-fn only_grown<'a>(earlier: &Opened, docs: &[&'a Doc]) -> Result<Option<Vec<&'a Doc>>> {
+fn only_grown<'a, D: Docs + ?Sized>(earlier: &Opened, docs: &Chosen<'a, D>) -> Result<Option<Chosen<'a, D>>> {
     let searcher = earlier.reader.searcher();
     let mut held: HashMap<String, u64> = HashMap::with_capacity(earlier.addresses.len());
     for segment in searcher.segment_readers() {
@@ -130,8 +126,7 @@ fn only_grown<'a>(earlier: &Opened, docs: &[&'a Doc]) -> Result<Option<Vec<&'a D
         }
     }
     let kept = docs.iter().filter(|doc| held.get(&doc.id) == Some(&print(doc))).count();
-    let new: Vec<&Doc> = docs.iter().copied().filter(|doc| !held.contains_key(&doc.id)).collect();
-    Ok((kept == held.len()).then_some(new))
+    Ok((kept == held.len()).then(|| docs.filtered(|doc| !held.contains_key(&doc.id))))
 }
 
 /// A build under way in a folder of its own.
@@ -144,7 +139,7 @@ struct Build<'a, F> {
 
 impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
     /// Builds everything.
-    fn fill(&self, docs: &[&Doc]) -> Result<()> {
+    fn fill<D: Docs + ?Sized>(&self, docs: &Chosen<D>) -> Result<()> {
         let failed = || format!("cannot build the search index in {}: check the disk's space", self.path.display());
         let (schema, fields) = schema();
         let directory = MmapDirectory::open(self.path).with_context(failed)?;
@@ -155,12 +150,7 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
             .tokenizers(tokenizers)
             .single_segment_index_writer::<TantivyDocument>(directory, BUILD_BYTES)
             .with_context(failed)?;
-        for (group, number) in docs.chunks(TICK).zip((0..).step_by(TICK)) {
-            for (doc, number) in group.iter().zip(number..) {
-                writer.add_document(row(doc, number, &schema, &fields)).with_context(failed)?;
-            }
-            (self.tick)(Part::Texts, group.len() as u64)?;
-        }
+        self.texts(docs, 0, |row| writer.add_document(row).with_context(failed), &schema, &fields)?;
         writer.finalize().with_context(failed)?;
         let shards = self.append(Vec::new(), docs)?;
         let satisfaction = vec![1.0; docs.len()];
@@ -168,7 +158,7 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
     }
 
     /// Adds to what an earlier folder holds.
-    fn grow(&self, dir: &Path, earlier: Opened, new: &[&Doc]) -> Result<()> {
+    fn grow<D: Docs + ?Sized>(&self, dir: &Path, earlier: Opened, new: &Chosen<D>) -> Result<()> {
         let failed = || format!("cannot build the search index in {}: check the disk's space", self.path.display());
         let from = dir.join(&earlier.current.folder);
         let manifest = Manifest::read(&from)?;
@@ -179,12 +169,7 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
         let (schema, fields) = schema();
         let mut writer: IndexWriter = index.writer_with_num_threads(1, BUILD_BYTES).with_context(failed)?;
         writer.set_merge_policy(Box::new(NoMergePolicy));
-        for (group, number) in new.chunks(TICK).zip((first as u64..).step_by(TICK)) {
-            for (doc, number) in group.iter().zip(number..) {
-                writer.add_document(row(doc, number, &schema, &fields)).with_context(failed)?;
-            }
-            (self.tick)(Part::Texts, group.len() as u64)?;
-        }
+        self.texts(new, first, |row| writer.add_document(row).map(drop).with_context(failed), &schema, &fields)?;
         writer.commit().with_context(failed)?;
         let segments = index.searchable_segment_ids().with_context(failed)?;
         if segments.len() > MOST_SEGMENTS {
@@ -197,21 +182,44 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
         self.finish(new, manifest.newest_ms, shards, manifest.ranking, &satisfaction)
     }
 
-    /// Embeds documents and puts their vectors behind those that are there.
-    fn append(&self, old: Vec<ShardFile>, docs: &[&Doc]) -> Result<Vec<ShardFile>> {
-        let embedded: Vec<Vec<Vector>> = docs
-            .par_chunks(TICK)
-            .map(|group| {
-                let texts: Vec<String> = group.iter().map(|doc| readable(doc)).collect();
-                Ok(self.encoder.embed(&texts)?.iter().map(|values| Vector::new(values)).collect())
-            })
-            .collect::<Result<_>>()?;
-        vectors::append(self.path, old, embedded.into_iter().flatten().collect(), |n| (self.tick)(Part::Vectors, n))
+    /// Passes the rows of documents, numbered from `first`, to `add`.
+    fn texts<D: Docs + ?Sized>(
+        &self,
+        docs: &Chosen<D>,
+        first: usize,
+        mut add: impl FnMut(TantivyDocument) -> Result<()>,
+        schema: &Schema,
+        fields: &Fields,
+    ) -> Result<()> {
+        for (done, doc) in docs.iter().enumerate() {
+            add(row(&doc, (first + done) as u64, schema, fields))?;
+            if (done + 1) % TICK == 0 {
+                (self.tick)(Part::Texts, TICK as u64)?;
+            }
+        }
+        (self.tick)(Part::Texts, (docs.len() % TICK) as u64)
     }
 
-    fn finish(
+    /// Embeds documents and puts their vectors behind those that are there.
+    fn append<D: Docs + ?Sized>(&self, old: Vec<ShardFile>, docs: &Chosen<D>) -> Result<Vec<ShardFile>> {
+        let embed = |range: Range<usize>| -> Result<Vec<Vector>> {
+            let groups: Vec<Range<usize>> =
+                range.clone().step_by(TICK).map(|from| from..(from + TICK).min(range.end)).collect();
+            let embedded: Vec<Vec<Vector>> = groups
+                .into_par_iter()
+                .map(|group| {
+                    let texts: Vec<String> = docs.range(group).map(|doc| readable(&doc)).collect();
+                    Ok(self.encoder.embed(&texts)?.iter().map(|values| Vector::new(values)).collect())
+                })
+                .collect::<Result<_>>()?;
+            Ok(embedded.into_iter().flatten().collect())
+        };
+        vectors::append(self.path, old, docs.len(), embed, |n| (self.tick)(Part::Vectors, n))
+    }
+
+    fn finish<D: Docs + ?Sized>(
         &self,
-        docs: &[&Doc],
+        docs: &Chosen<D>,
         newest_ms: i64,
         shards: Vec<ShardFile>,
         ranking: Ranking,

@@ -12,7 +12,7 @@ mod vectors;
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions, Value};
 use tantivy::{Index, TantivyDocument};
 
-use super::analysis;
+use super::{Docs, analysis};
 use crate::logs::Doc;
 use crate::recipe::Fingerprint;
 
@@ -109,10 +109,10 @@ fn add(f: &mut Fingerprint, doc: &Doc) {
 }
 
 /// Fingerprint that an index built from these documents, in this order, will have.
-pub(super) fn fingerprint_of(docs: &[Doc]) -> String {
+pub(super) fn fingerprint_of(docs: &(impl Docs + ?Sized)) -> String {
     let mut f = Fingerprint::default();
     f.add(manifest::FORMAT.as_bytes());
-    docs.iter().for_each(|doc| add(&mut f, doc));
+    (0..docs.count()).for_each(|place| add(&mut f, &docs.doc(place)));
     f.hex()
 }
 

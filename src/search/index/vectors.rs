@@ -4,6 +4,8 @@
 //! on one thread with a fixed seed, so that the same documents give the same graph; shards are built side by side.
 
 use std::fs;
+use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 /// Documents of a shard at most.
 const SHARD: usize = 1 << 17;
+/// Shards built side by side: bounds what a build holds in memory, on a machine of many cores too.
+const AT_ONCE: usize = 4;
 /// Breadth of the search in a graph when it is asked: no more neighbours than this come back.
 const BREADTH: usize = 64;
 /// Breadth when it is built.
@@ -93,8 +97,11 @@ impl Shard {
 
     fn write(&self, path: &Path) -> Result<()> {
         let body = postcard::to_stdvec(self).context("cannot lay out the vectors")?;
-        let bytes = [&MAGIC[..], &check(&body).to_le_bytes(), &body].concat();
-        fs::write(path, bytes).with_context(|| format!("cannot write {}: check the disk's space", path.display()))
+        let put = || -> std::io::Result<()> {
+            let mut file = fs::File::create(path)?;
+            [&MAGIC[..], &check(&body).to_le_bytes(), &body].into_iter().try_for_each(|part| file.write_all(part))
+        };
+        put().with_context(|| format!("cannot write {}: check the disk's space", path.display()))
     }
 
     fn read(path: &Path) -> Result<Self> {
@@ -170,46 +177,52 @@ impl Vectors {
     }
 }
 
-/// Writes the vectors of new documents behind those of `old` files, which lie in the same folder; the list of files then.
+/// Writes the vectors of `new` documents behind those of `old` files, which lie in the same folder; the list of files then.
+/// `embed` makes the vectors of a range of the new documents.
 ///
 /// Shards no larger than what is added are taken into it, as in a log-structured merge tree: there are few of them however
-/// often the catalogue grows.
+/// often the catalogue grows. Vectors are made shard by shard, so that memory holds those of [`AT_ONCE`] shards at most.
 pub(super) fn append(
     folder: &Path,
     mut old: Vec<ShardFile>,
-    new: Vec<Vector>,
+    new: usize,
+    embed: impl Fn(Range<usize>) -> Result<Vec<Vector>> + Sync,
     tick: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<Vec<ShardFile>> {
-    let mut block = new;
-    let added = block.len();
-    while let Some(last) = old.last().filter(|last| last.docs <= block.len() && last.docs + block.len() <= SHARD) {
+    let mut taken_in: Vec<Vector> = Vec::new();
+    while let Some(last) = old.last().filter(|last| {
+        let block = taken_in.len() + new;
+        last.docs <= block && last.docs + block <= SHARD
+    }) {
         let path = folder.join(&last.file);
         let shard = Shard::read(&path)?;
-        let mut vectors: Vec<Vector> = (0..shard.places.len()).map(|place| shard.vector(place).clone()).collect();
-        vectors.append(&mut block);
-        block = vectors;
+        let before = (0..shard.places.len()).map(|place| shard.vector(place).clone());
+        taken_in = before.chain(taken_in).collect();
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         old.pop();
     }
-    let start: usize = old.iter().map(|file| file.docs).sum();
-    let Ok(total) = u32::try_from(start + block.len()) else {
+    let (start, older) = (old.iter().map(|file| file.docs).sum::<usize>(), taken_in.len());
+    let block = older + new;
+    let Ok(total) = u32::try_from(start + block) else {
         bail!("an index holds at most {} documents", u32::MAX);
     };
-    let taken_in = block.len() - added;
-    let made: Vec<ShardFile> = block
-        .par_chunks(SHARD)
-        .enumerate()
-        .map(|(n, vectors)| {
-            let first = start + n * SHARD;
-            let file = format!("vectors-{first:010}-{total:010}");
-            Shard::build(first as u32, vectors.to_vec())?.write(&folder.join(&file))?;
-            // What was taken in from older shards is work, but no new document.
-            let older = if n == 0 { taken_in.min(vectors.len()) } else { 0 };
-            tick((vectors.len() - older) as u64)?;
-            Ok(ShardFile { file, docs: vectors.len() })
-        })
-        .collect::<Result<_>>()?;
-    Ok([old, made].concat())
+    let write = |from: usize| -> Result<ShardFile> {
+        let to = (from + SHARD).min(block);
+        let mut vectors = taken_in[from.min(older)..to.min(older)].to_vec();
+        // What was taken in from older shards is work, but no new document.
+        let made = from.max(older) - older..to.max(older) - older;
+        vectors.extend(embed(made.clone())?);
+        let first = start + from;
+        let file = format!("vectors-{first:010}-{total:010}");
+        Shard::build(first as u32, vectors)?.write(&folder.join(&file))?;
+        tick(made.len() as u64)?;
+        Ok(ShardFile { file, docs: to - from })
+    };
+    for group in (0..block).step_by(SHARD).collect::<Vec<_>>().chunks(AT_ONCE) {
+        let made: Vec<ShardFile> = group.par_iter().map(|from| write(*from)).collect::<Result<_>>()?;
+        old.extend(made);
+    }
+    Ok(old)
 }
 
 #[cfg(test)]
@@ -224,6 +237,10 @@ mod tests {
         (0..n).map(|_| Vector::new(&(0..16).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>())).collect()
     }
 
+    fn put(folder: &Path, old: Vec<ShardFile>, new: &[Vector]) -> Result<Vec<ShardFile>> {
+        append(folder, old, new.len(), |range| Ok(new[range].to_vec()), |_| Ok(()))
+    }
+
     fn exact(all: &[Vector], asked: &Vector, most: usize) -> Vec<u32> {
         let mut order: Vec<(f64, u32)> = all.iter().zip(0..).map(|(v, n)| (v.cosine(asked), n)).collect();
         order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -234,7 +251,7 @@ mod tests {
     fn the_nearest_are_found_and_nearly_all_of_them() {
         let dir = tempfile::tempdir().unwrap();
         let all = random(2_000, 1);
-        let files = append(dir.path(), vec![], all.clone(), |_| Ok(())).unwrap();
+        let files = put(dir.path(), vec![], &all).unwrap();
         let vectors = Vectors::open(dir.path(), &files).unwrap();
         let (mut hits, mut wanted) = (0, 0);
         for asked in random(50, 2) {
@@ -252,7 +269,7 @@ mod tests {
         let all = random(700, 3);
         let mut files = Vec::new();
         for part in all.chunks(50) {
-            files = append(dir.path(), files, part.to_vec(), |_| Ok(())).unwrap();
+            files = put(dir.path(), files, part).unwrap();
             assert!(files.len() <= 5, "{files:?}");
         }
         let vectors = Vectors::open(dir.path(), &files).unwrap();
@@ -268,8 +285,8 @@ mod tests {
     #[test]
     fn the_same_vectors_give_the_same_file_and_a_changed_byte_is_found() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let files = append(a.path(), vec![], random(300, 4), |_| Ok(())).unwrap();
-        append(b.path(), vec![], random(300, 4), |_| Ok(())).unwrap();
+        let files = put(a.path(), vec![], &random(300, 4)).unwrap();
+        put(b.path(), vec![], &random(300, 4)).unwrap();
         let path = a.path().join(&files[0].file);
         let mut bytes = fs::read(&path).unwrap();
         assert_eq!(bytes, fs::read(b.path().join(&files[0].file)).unwrap());
@@ -284,7 +301,7 @@ mod tests {
         let zero = Vector::new(&[0.0; 16]);
         assert_eq!(zero.cosine(&random(1, 5)[0]), 0.0);
         let dir = tempfile::tempdir().unwrap();
-        let files = append(dir.path(), vec![], vec![], |_| Ok(())).unwrap();
+        let files = put(dir.path(), vec![], &[]).unwrap();
         assert!(Vectors::open(dir.path(), &files).unwrap().nearest(&zero, 5, 0.1).is_empty());
     }
 }

@@ -1,0 +1,129 @@
+//! Whole-log figures that SQLite sorts and counts on disk, so that memory stays flat however long the log is.
+
+use anyhow::Result;
+use rusqlite::params;
+
+use super::{LogInfo, Store};
+
+/// How often a query was typed on one day by one half of the people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryDay {
+    /// The query, in lower case and without blanks around it.
+    pub query: String,
+    /// Days since `from_ms`.
+    pub day: usize,
+    /// Which half: the parity of the last character of the person's id.
+    pub half: usize,
+    /// Searches.
+    pub count: u64,
+}
+
+/// Documents that came out while the log was written, and the clicks on them; index is days.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Births {
+    /// Documents published on each day since `from_ms`.
+    pub published: Vec<u64>,
+    /// Clicks on such documents by their age in days.
+    pub clicks_by_age: Vec<u64>,
+}
+
+impl Store {
+    /// Passes every query of a log to `visit`, one day and half of the people at a time, ordered by query and then by day.
+    ///
+    /// # Errors
+    /// SQLite's, and those of `visit`.
+    pub fn for_each_query_day(
+        &self,
+        log: &LogInfo,
+        from_ms: i64,
+        mut visit: impl FnMut(QueryDay) -> Result<()>,
+    ) -> Result<()> {
+        let mut stmt = self.conn.prepare(
+            "SELECT lower(trim(query)) AS q, (time_ms - ?2) / 86400000 AS day,
+                    coalesce(unicode(substr(user, -1)), 0) % 2 AS half, count(*)
+             FROM session JOIN search ON search.session = session.pk
+             WHERE log = ?1 AND time_ms >= ?2 GROUP BY q, day, half ORDER BY q, day, half",
+        )?;
+        let mut rows = stmt.query(params![log.id, from_ms])?;
+        while let Some(r) = rows.next()? {
+            visit(QueryDay { query: r.get(0)?, day: r.get(1)?, half: r.get(2)?, count: r.get(3)? })?;
+        }
+        Ok(())
+    }
+
+    /// Documents published from `from_ms` on, at most `days` later, and the clicks on them by age.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn births(&self, log: &LogInfo, from_ms: i64, days: usize) -> Result<Births> {
+        let counts = |sql: &str| -> Result<Vec<u64>> {
+            let mut counts = vec![0; days];
+            let mut stmt = self.conn.prepare(sql)?;
+            let mut rows = stmt.query(params![log.id, from_ms])?;
+            while let Some(r) = rows.next()? {
+                if let Some(count) = counts.get_mut(r.get::<_, usize>(0)?) {
+                    *count = r.get(1)?;
+                }
+            }
+            Ok(counts)
+        };
+        Ok(Births {
+            published: counts(
+                "SELECT (published_ms - ?2) / 86400000 AS day, count(*) FROM doc
+                 WHERE log = ?1 AND published_ms >= ?2 GROUP BY day",
+            )?,
+            clicks_by_age: counts(
+                "SELECT (click.time_ms - published_ms) / 86400000 AS age, count(*)
+                 FROM session JOIN search ON search.session = session.pk JOIN click ON click.search = search.pk
+                      JOIN doc ON doc.log = session.log AND doc.id = click.doc
+                 WHERE session.log = ?1 AND published_ms >= ?2 AND click.time_ms >= published_ms GROUP BY age",
+            )?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Click, Doc, LogKind, Search, Session};
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn session(id: &str, user: &str, searches: &[(&str, i64)]) -> Session {
+        let search = |(query, time_ms): &(&str, i64)| {
+            let click = Click { doc: "new".into(), rank: 1, time_ms: time_ms + DAY_MS, ..Click::default() };
+            Search { query: (*query).into(), time_ms: *time_ms, clicks: vec![click], ..Search::default() }
+        };
+        let searches = searches.iter().map(search).collect();
+        Session { id: id.into(), user: user.into(), searches, ..Session::default() }
+    }
+
+    #[test]
+    fn queries_and_births_are_counted_by_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let sessions = [
+            session("a", "u1", &[("Jaguar ", DAY_MS), ("jaguar", DAY_MS + 5), ("jaguar", 3 * DAY_MS)]),
+            session("b", "u2", &[("jaguar", DAY_MS), ("car", DAY_MS), ("too early", 0)]),
+        ];
+        let doc = |id: &str, published_ms| Doc { id: id.into(), published_ms, ..Doc::default() };
+        store
+            .write_log("l", LogKind::World, "x", |w| {
+                w.doc(&doc("new", DAY_MS))?;
+                w.doc(&doc("old", 0))?;
+                sessions.iter().try_for_each(|s| w.session(s))
+            })
+            .unwrap();
+        let log = store.log("l").unwrap();
+        let mut found = Vec::new();
+        let keep = |q: QueryDay| {
+            found.push((q.query, q.day, q.half, q.count));
+            Ok(())
+        };
+        store.for_each_query_day(&log, DAY_MS, keep).unwrap();
+        let wanted = [("car", 0, 0, 1), ("jaguar", 0, 0, 1), ("jaguar", 0, 1, 2), ("jaguar", 2, 1, 1)];
+        assert_eq!(found, wanted.map(|(q, day, half, n)| (q.to_owned(), day, half, n)));
+        let births = store.births(&log, DAY_MS, 4).unwrap();
+        assert_eq!(births, Births { published: vec![1, 0, 0, 0], clicks_by_age: vec![1, 4, 0, 1] });
+    }
+}
