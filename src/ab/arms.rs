@@ -101,7 +101,7 @@ impl Stage<'_> {
             let control = self.control.rewrite(self.world, asked)?;
             let impacted = (treatment != control).then(|| treatment.clone().unwrap_or_default());
             let used = if treated { treatment } else { control };
-            let hits = self.engine.search(asked.query, used.as_deref(), &self.recipe.search)?;
+            let hits = self.engine.search_as_of(asked.indexed_ms, asked.query, used.as_deref(), &self.recipe.search)?;
             Ok(Page { shown: hits.into_iter().map(|hit| hit.doc).collect(), rewritten: impacted })
         };
         let weeks = self.recipe.world.weeks..self.recipe.world.weeks + self.recipe.ab.weeks;

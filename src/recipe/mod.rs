@@ -9,16 +9,18 @@ mod sections;
 mod seeds;
 mod serving;
 mod usage;
+mod world;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AbTest, Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train, World};
+pub use sections::{AbTest, Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
+pub use world::World;
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
 pub const PRESETS: [(&str, &str); 2] =

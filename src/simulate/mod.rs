@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, Progress, Table, stop};
-use crate::recipe::{Fingerprint, Recipe};
+use crate::recipe::{AbTest, Fingerprint, Recipe};
 use crate::search::{Engine, index_dir};
 use crate::store::{Lock, LogKind, Store};
 use crate::world::World;
@@ -21,7 +21,7 @@ use spool::Spool;
 pub use figures::Figures;
 
 /// Changes when the same recipe would give another log, so that an older log is made anew.
-const VERSION: &str = "world-2";
+const VERSION: &str = "world-3";
 /// People simulated between two writes: bounds the sessions held in memory.
 const CHUNK: usize = 256;
 /// What a person who stopped a simulation is told.
@@ -111,7 +111,9 @@ fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -
 
 /// What a log is made from: equal origins, equal logs.
 fn origin(recipe: &Recipe) -> String {
-    let parts = Recipe { world: recipe.world.clone(), mine: recipe.mine.clone(), ..Recipe::default() };
+    // The catalogue holds what will be published in the experiment's weeks.
+    let ab = AbTest { weeks: recipe.ab.weeks, ..AbTest::default() };
+    let parts = Recipe { world: recipe.world.clone(), mine: recipe.mine.clone(), ab, ..Recipe::default() };
     let parts = Recipe { search: recipe.search.clone(), seed: recipe.seed, ..parts };
     let mut f = Fingerprint::default();
     f.add(VERSION.as_bytes());
@@ -151,7 +153,7 @@ fn live(
     for chunk in people.chunks(CHUNK) {
         let one = |person: &usize| {
             stop::check(ADVICE)?;
-            let sessions = world.simulate_person(*person, 0..recipe.world.weeks, &|asked| pages.get(asked.query));
+            let sessions = world.simulate_person(*person, 0..recipe.world.weeks, &|asked| pages.get(asked));
             progress.inc(1);
             sessions.with_context(|| format!("person {person}"))
         };

@@ -22,6 +22,8 @@ pub(super) struct Looked {
     pub clicks: Vec<Click>,
     /// A video that answers the need was stayed with for ten seconds.
     pub satisfied: bool,
+    /// A video that answers the need was looked at.
+    pub promising: bool,
     /// When the person was done with it, Unix milliseconds.
     pub end_ms: i64,
 }
@@ -37,7 +39,7 @@ impl World {
     pub(super) fn look(&self, person: &Person, need: &Need, shown: &[String], at: Moment, start_ms: i64) -> Looked {
         let mut eyes = stream(self.seed, "world.eyes", &at);
         let mut now_ms = start_ms + 800;
-        let mut clicks = Vec::new();
+        let (mut clicks, mut promising) = (Vec::new(), false);
         for (place, id) in shown.iter().enumerate() {
             let examine = EXAMINE.get(place).copied().unwrap_or(0.05).powf(person.haste);
             let (seen, glance_s) = (chance(&mut eyes, examine), eyes.random_range(0.4..1.2));
@@ -47,28 +49,33 @@ impl World {
             now_ms += (1_000.0 * glance_s) as i64;
             let Some(video) = self.video(id) else { continue };
             let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs[video].duration_s));
+            let grade = need.grade(&self.hidden, video);
+            promising |= grade > 0.0;
             let mut mind = stream(self.seed, "world.mind", &[&at[..], &[video as u64]].concat());
-            if !chance(&mut mind, self.attraction(need, hidden)) {
+            if !chance(&mut mind, self.attraction(person, need, grade, hidden)) {
                 continue;
             }
-            let grade = need.grade(hidden);
-            let dwell_s = dwell_s(grade, hidden.quality, &mut mind).min(duration_s);
+            let lingers = chance(&mut mind, self.settings.linger_share);
+            let dwell_s = dwell_s(grade, lingers, hidden.quality, &mut mind).min(duration_s);
             let rank = place as u32 + 1;
             clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought: false });
             now_ms += (1_000.0 * dwell_s) as i64 + 500;
             if grade > 0.0 && dwell_s >= SATISFIED_S {
-                return Looked { clicks, satisfied: true, end_ms: now_ms };
+                return Looked { clicks, satisfied: true, promising, end_ms: now_ms };
             }
         }
-        Looked { clicks, satisfied: false, end_ms: now_ms }
+        Looked { clicks, satisfied: false, promising, end_ms: now_ms }
     }
 
-    /// Chance to click what is looked at. People see title and picture; without words for the sense they are less sure.
-    fn attraction(&self, need: &Need, video: &Hidden) -> f64 {
+    /// Chance to click what is looked at. People see title and picture; without words for the sense they are less sure. What is
+    /// off the need is opened by mistake, or because the person likes such things.
+    fn attraction(&self, person: &Person, need: &Need, grade: f64, video: &Hidden) -> f64 {
         let sure = |clear: f64, unclear: f64| if video.told { clear } else { unclear };
-        match need.grade(video) {
-            1.0 => sure(0.8, 0.6),
-            g if g > 0.0 => sure(0.4, 0.35),
+        let (full, liked) = (self.settings.attraction, |s| person.interests.contains(&s));
+        match (grade, video.topic) {
+            (1.0, _) => full * sure(1.0, 0.75),
+            (g, _) if g > 0.0 => full * sure(0.5, 0.45),
+            (_, Topic::Sense(sense)) if liked(sense) => 0.1,
             _ if self.same_head(need, video) => sure(0.05, 0.2),
             _ => 0.03,
         }
@@ -80,11 +87,13 @@ impl World {
     }
 }
 
-/// Log-normal stay: medians of 25 s for an answer, 8 s for the right thing from another side, 1.2 s for a mistake.
-fn dwell_s(grade: f64, quality: f64, rng: &mut rand_chacha::ChaCha8Rng) -> f64 {
+/// Log-normal stay: medians of 25 s for an answer, 8 s for the right thing from another side, 1.2 s for a mistake, and 15 s
+/// for what was not asked for and pleases.
+fn dwell_s(grade: f64, lingers: bool, quality: f64, rng: &mut rand_chacha::ChaCha8Rng) -> f64 {
     match grade {
         1.0 => log_normal(rng, 25.0 * quality, 0.8),
         g if g > 0.0 => log_normal(rng, 8.0 * quality, 0.8),
+        _ if lingers => log_normal(rng, 15.0 * quality, 0.8),
         _ => log_normal(rng, 1.2, 0.6),
     }
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::draw::{Weighted, chance, pick};
 use super::lexicon::{Category, Lexicon, Sense};
 use super::needs::{Need, Want};
-use super::people::Person;
 use crate::recipe::World as Settings;
 
 /// How a query says what is wanted.
@@ -24,6 +23,8 @@ pub enum Phrasing {
     TitleWord,
     /// A word that no title of the sense has.
     Colloquial,
+    /// Words of the title of one video.
+    Known,
     /// A functional query.
     Functional,
 }
@@ -59,7 +60,7 @@ impl<'a> Words<'a> {
         let slang = pick(rng, &self.sense.colloquial).map_or("", String::as_str);
         let short = chance(rng, 0.5);
         let parts = match kind {
-            Phrasing::Bare | Phrasing::Functional => [self.head, "", ""],
+            Phrasing::Bare | Phrasing::Known | Phrasing::Functional => [self.head, "", ""],
             Phrasing::Facet if facet.is_empty() => [self.head, any_facet, ""],
             Phrasing::Facet => [self.head, facet, ""],
             Phrasing::Named if short => [self.head, &self.sense.gain, ""],
@@ -79,56 +80,86 @@ pub(super) fn oracle(lexicon: &Lexicon, need: &Need) -> Option<String> {
     Some(join(&[words.head, &words.sense.gain, words.facet.unwrap_or_default()]))
 }
 
-/// The first query for a need.
-pub(super) fn first(
+/// The first query for a need, as it is meant; typing errors come later. `titles` gives the title of a video.
+pub(super) fn first<'a>(
     lexicon: &Lexicon,
     settings: &Settings,
-    person: &Person,
+    titles: impl Fn(usize) -> &'a str,
+    terseness: f64,
     need: &Need,
     rng: &mut ChaCha8Rng,
 ) -> Phrase {
-    let (kind_at, text_at, typo_at): (f64, f64, f64) = (rng.random(), rng.random(), rng.random());
+    let (kind_at, text_at): (f64, f64) = (rng.random(), rng.random());
     let (kind, text) = match need.want {
         Want::Functional { entry, place } => {
             let query = &lexicon.functional[entry].query;
             let place = if text_at < 0.3 { lexicon.places[place].as_str() } else { "" };
             (Phrasing::Functional, join(&[query, place]))
         }
+        Want::Video { video } => (Phrasing::Known, some_words(titles(video), rng)),
         Want::Sense { sense, facet } => {
-            let bare = settings.ambiguous_share * person.terseness;
-            let slang = settings.colloquial_share * person.terseness;
+            let bare = settings.ambiguous_share * terseness;
+            let open = bare + settings.facet_share * terseness;
             let kind = match kind_at {
                 k if k < bare => Phrasing::Bare,
-                k if k < bare + slang => Phrasing::Colloquial,
-                _ if facet.is_some() && text_at < 0.35 => Phrasing::Facet,
-                _ if text_at < 0.7 => Phrasing::Named,
+                k if k < open => Phrasing::Facet,
+                k if k < open + settings.colloquial_share * terseness => Phrasing::Colloquial,
+                _ if text_at < 0.6 => Phrasing::Named,
                 _ => Phrasing::TitleWord,
             };
             (kind, Words::new(lexicon, sense, facet).say(kind, rng))
         }
     };
-    if typo_at < settings.typo_share
-        && let Some(wrong) = mistype(&text, rng)
-    {
-        return Phrase { kind, text: wrong, meant: Some(text) };
-    }
     Phrase { kind, text, meant: None }
 }
 
+impl Phrase {
+    /// The same with a typing error, where there is a word that is long enough for one.
+    pub(super) fn mistyped(self, rng: &mut ChaCha8Rng) -> Self {
+        match mistype(&self.text, rng) {
+            Some(text) => Self { kind: self.kind, text, meant: Some(self.text) },
+            None => self,
+        }
+    }
+}
+
+/// Two to four words of a title, as it has them in turn: what one remembers of a video.
+fn some_words(title: &str, rng: &mut ChaCha8Rng) -> String {
+    let mut words: Vec<String> = title.split(' ').map(str::to_lowercase).collect();
+    let most = rng.random_range(2..=4);
+    while words.len() > most {
+        words.remove(rng.random_range(0..words.len()));
+    }
+    words.join(" ")
+}
+
 /// The next query after one that failed; none when nothing new comes to mind.
-pub(super) fn again(lexicon: &Lexicon, need: &Need, failed: &[Phrase], rng: &mut ChaCha8Rng) -> Option<Phrase> {
+pub(super) fn again<'a>(
+    lexicon: &Lexicon,
+    titles: impl Fn(usize) -> &'a str,
+    need: &Need,
+    failed: &[Phrase],
+    rng: &mut ChaCha8Rng,
+) -> Option<Phrase> {
     let last = failed.last()?;
     if let Some(meant) = &last.meant {
         return Some(Phrase { kind: last.kind, text: meant.clone(), meant: None });
     }
-    let Want::Sense { sense, facet } = need.want else { return None };
+    let new = |text: &str| failed.iter().all(|f| f.text != text);
+    let (sense, facet) = match need.want {
+        Want::Sense { sense, facet } => (sense, facet),
+        Want::Video { video } => {
+            let text = titles(video).to_lowercase();
+            return new(&text).then_some(Phrase { kind: Phrasing::Known, text, meant: None });
+        }
+        Want::Functional { .. } => return None,
+    };
     let words = Words::new(lexicon, sense, facet);
     let weights = match last.kind {
         Phrasing::Named => [0.0, 0.4, 0.6],
         _ => [0.7, 0.1, 0.2],
     };
     let kinds = Weighted::new(weights);
-    let new = |text: &str| failed.iter().all(|f| f.text != text);
     for _ in 0..4 {
         let kind = [Phrasing::Named, Phrasing::Facet, Phrasing::TitleWord][kinds.draw(rng)];
         let text = words.say(kind, rng);
@@ -166,8 +197,12 @@ mod tests {
     use super::*;
     use crate::recipe::stream;
 
+    fn need(want: Want) -> Need {
+        Need { want, against_history: false, new_pair: false, habit: false }
+    }
+
     fn bare(sense: usize) -> Need {
-        Need { want: Want::Sense { sense, facet: None }, against_history: false, new_pair: false }
+        need(Want::Sense { sense, facet: None })
     }
 
     #[test]
@@ -187,9 +222,9 @@ mod tests {
         let lexicon = Lexicon::english(20).unwrap();
         let mut rng = stream(3, "again", &[]);
         let wrong = Phrase { kind: Phrasing::Bare, text: "mercruy".into(), meant: Some("mercury".into()) };
-        assert_eq!(again(&lexicon, &bare(0), std::slice::from_ref(&wrong), &mut rng).unwrap().text, "mercury");
+        assert_eq!(again(&lexicon, |_| "", &bare(0), std::slice::from_ref(&wrong), &mut rng).unwrap().text, "mercury");
         let mut tried = vec![Phrase { kind: Phrasing::Bare, text: "mercury".into(), meant: None }];
-        while let Some(next) = again(&lexicon, &bare(0), &tried, &mut rng) {
+        while let Some(next) = again(&lexicon, |_| "", &bare(0), &tried, &mut rng) {
             assert!(tried.iter().all(|t| t.text != next.text));
             tried.push(next);
         }
@@ -201,6 +236,6 @@ mod tests {
         let lexicon = Lexicon::english(20).unwrap();
         assert_eq!(oracle(&lexicon, &bare(0)).unwrap(), "mercury planet");
         let want = Want::Functional { entry: 0, place: 0 };
-        assert_eq!(oracle(&lexicon, &Need { want, against_history: false, new_pair: false }), None);
+        assert_eq!(oracle(&lexicon, &need(want)), None);
     }
 }
