@@ -109,7 +109,7 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 21] {
+fn shares(r: &Recipe) -> [(&'static str, f64); 22] {
     [
         ("world.births_per_week", r.world.births_per_week),
         ("world.evergreen_share", r.world.evergreen_share),
@@ -122,6 +122,7 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 21] {
         ("world.attraction", r.world.attraction),
         ("world.linger_share", r.world.linger_share),
         ("world.persistence", r.world.persistence),
+        ("world.buy_share", r.world.buy_share),
         ("world.ambiguous_share", r.world.ambiguous_share),
         ("world.colloquial_share", r.world.colloquial_share),
         ("world.typo_share", r.world.typo_share),

@@ -20,7 +20,7 @@ pub use sections::{AbTest, Fusion, Lora, Mine, ModelShape, Precision, RewriteWei
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
-pub use world::World;
+pub use world::{Kind, Language, World};
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
 pub const PRESETS: [(&str, &str); 2] =

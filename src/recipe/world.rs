@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct World {
+    /// What is searched for: `video` or `shop`.
+    pub kind: Kind,
+    /// Language of titles and queries: `en` or `zh`.
+    pub language: Language,
     /// Videos (or products) in the catalogue, those of all simulated weeks together.
     pub videos: usize,
     /// People who search.
@@ -63,11 +67,37 @@ pub struct World {
     pub linger_share: f64,
     /// Chance to try again after a page without an answer in it; a page with one in it is more often just left.
     pub persistence: f64,
+    /// Shops: chance that a product which is what was wanted, at its usual price, is bought after a satisfying look.
+    pub buy_share: f64,
+}
+
+/// What people search for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Short videos, which are watched.
+    #[default]
+    Video,
+    /// Products, which have a price and may be bought.
+    Shop,
+}
+
+/// What people speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// English.
+    #[default]
+    En,
+    /// Chinese, without spaces between words.
+    Zh,
 }
 
 impl Default for World {
     fn default() -> Self {
         Self {
+            kind: Kind::Video,
+            language: Language::En,
             videos: 20_000,
             people: 2_000,
             weeks: 4,
@@ -94,6 +124,7 @@ impl Default for World {
             attraction: 0.7,
             linger_share: 0.25,
             persistence: 0.7,
+            buy_share: 0.06,
         }
     }
 }

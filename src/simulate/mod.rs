@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Journal, Progress, Table, stop};
 use crate::recipe::{AbTest, Fingerprint, Recipe};
 use crate::search::{Engine, index_dir};
-use crate::store::{Lock, LogKind, Store};
+use crate::store::{Lock, LogInfo, LogKind, Store};
 use crate::world::World;
 use pages::PlainPages;
 use spool::Spool;
@@ -38,6 +38,8 @@ pub struct Summary {
     pub searches: usize,
     /// Documents in it, and in the index.
     pub docs: usize,
+    /// Hash of everything in it: the same recipe, the same hash.
+    pub hash: String,
     /// The store already held this log; nothing was simulated.
     pub reused: bool,
     /// How the people fared; none when the log was reused.
@@ -48,12 +50,13 @@ impl Summary {
     /// One row.
     #[must_use]
     pub fn table(&self) -> Table {
-        let mut table = Table::new("simulate", "", &["log", "sessions", "searches", "docs", "reused"]);
+        let mut table = Table::new("simulate", "", &["log", "sessions", "searches", "docs", "hash", "reused"]);
         table.row([
             self.log.as_str().into(),
             self.sessions.into(),
             self.searches.into(),
             self.docs.into(),
+            self.hash.as_str().into(),
             self.reused.into(),
         ]);
         table
@@ -84,10 +87,12 @@ fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -
     let world = World::new(recipe)?;
     progress.finish(&format!("{} videos, {} people", world.docs().len(), world.people()));
     let engine = engine(workspace, recipe, &world, fresh, journal)?;
-    if let Some(log) = earlier.as_ref().filter(|log| log.origin == origin && !fresh) {
+    let same = |log: &&LogInfo| log.origin.starts_with(&format!("{origin} ")) && !fresh;
+    if let Some(log) = earlier.as_ref().filter(same) {
+        let hash = log.origin.rsplit(' ').next().unwrap_or_default().to_owned();
         journal.note(format!("the log {} is already there: {} sessions", log.name, log.sessions))?;
         let (sessions, searches, docs) = (log.sessions, log.searches, log.docs);
-        return Ok(Summary { log: log.name.clone(), sessions, searches, docs, reused: true, figures: None });
+        return Ok(Summary { log: log.name.clone(), sessions, searches, docs, hash, reused: true, figures: None });
     }
     if let Some(log) = &earlier {
         journal.note(format!("the log {} and what was mined from it are replaced", log.name))?;
@@ -95,7 +100,8 @@ fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -
     let (mut spool, figures) = live(workspace, recipe, &world, &engine, journal)?;
     // Nothing is said to the journal while the log is written: both are one file, which has one writer at a time.
     let progress = Progress::on_screen("write", figures.sessions as u64);
-    store.write_log(&recipe.name, LogKind::World, &origin, |log| {
+    let hash = spool.hash(&Engine::fingerprint_of(world.docs()));
+    store.write_log(&recipe.name, LogKind::World, &format!("{origin} {hash}"), |log| {
         world.docs().iter().try_for_each(|doc| log.doc(doc))?;
         spool.for_each(|session| {
             stop::check(ADVICE)?;
@@ -106,7 +112,7 @@ fn simulate(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -
     progress.finish(&format!("log {}", recipe.name));
     let docs = world.docs().len();
     let (sessions, searches) = (figures.sessions, figures.searches);
-    Ok(Summary { log: recipe.name.clone(), sessions, searches, docs, reused: false, figures: Some(figures) })
+    Ok(Summary { log: recipe.name.clone(), sessions, searches, docs, hash, reused: false, figures: Some(figures) })
 }
 
 /// What a log is made from: equal origins, equal logs.
@@ -193,12 +199,13 @@ mod tests {
     fn the_same_recipe_writes_the_same_log_and_the_second_run_keeps_it() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let first = small(a.path(), |_| ()).unwrap();
-        small(b.path(), |_| ()).unwrap();
+        assert_eq!(small(b.path(), |_| ()).unwrap().hash, first.hash);
         let sessions = everything(a.path());
         assert_eq!(sessions, everything(b.path()));
         assert_eq!((first.sessions, first.docs, first.reused), (sessions.len(), 800, false));
         let again = small(a.path(), |_| ()).unwrap();
         assert_eq!((again.sessions, again.searches, again.reused), (first.sessions, first.searches, true));
+        assert_eq!((again.hash, first.hash.len()), (first.hash, 16));
         assert!(
             std::fs::read_dir(a.path()).unwrap().flatten().all(|e| !e.file_name().to_string_lossy().contains("spool"))
         );
@@ -207,9 +214,10 @@ mod tests {
     #[test]
     fn another_world_replaces_the_log_and_its_index() {
         let dir = tempfile::tempdir().unwrap();
-        small(dir.path(), |_| ()).unwrap();
+        let first = small(dir.path(), |_| ()).unwrap();
         let other = small(dir.path(), |r| r.world.videos = 700).unwrap();
         assert_eq!((other.docs, other.reused), (700, false));
+        assert_ne!(other.hash, first.hash);
         assert_eq!(Engine::open(&index_dir(dir.path(), "tiny")).unwrap().len(), 700);
     }
 

@@ -8,13 +8,17 @@ use super::people::Person;
 use super::videos::{Hidden, Topic};
 use super::{World, phrasing::Phrasing};
 use crate::logs::Click;
-use crate::recipe::stream;
+use crate::recipe::{Kind, stream};
 
 /// Chance that a rank is looked at: the position-bias table that public click simulators share. A person with a need looks
 /// further down; [`Person::haste`] is the exponent.
 const EXAMINE: [f64; 10] = [0.68, 0.61, 0.48, 0.34, 0.28, 0.20, 0.11, 0.10, 0.08, 0.06];
 /// A dwell that ends a need, in seconds (the "long" view of VV10s).
 pub(super) const SATISFIED_S: f64 = 10.0;
+
+/// Share of functional answers that are read on the page and not opened: one abandonment in five is no failure (Diriye et
+/// al. 2012).
+const READ_IN_PASSING: f64 = 0.3;
 
 /// What came of a page.
 pub(super) struct Looked {
@@ -52,15 +56,24 @@ impl World {
             let grade = need.grade(&self.hidden, video);
             promising |= grade > 0.0;
             let mut mind = stream(self.seed, "world.mind", &[&at[..], &[video as u64]].concat());
+            let in_passing = chance(&mut mind, READ_IN_PASSING);
+            if in_passing && grade == 1.0 && matches!(need.want, Want::Functional { .. }) {
+                return Looked { clicks, satisfied: true, promising, end_ms: now_ms };
+            }
             if !chance(&mut mind, self.attraction(person, need, grade, hidden)) {
                 continue;
             }
             let lingers = chance(&mut mind, self.settings.linger_share);
-            let dwell_s = dwell_s(grade, lingers, hidden.quality, &mut mind).min(duration_s);
+            // Products have no length.
+            let most_s = if duration_s > 0.0 { duration_s } else { f64::INFINITY };
+            let dwell_s = dwell_s(grade, lingers, hidden.quality, &mut mind).min(most_s);
+            let satisfied = grade > 0.0 && dwell_s >= SATISFIED_S;
+            let buys = chance(&mut mind, self.settings.buy_share / hidden.price);
+            let bought = buys && satisfied && grade == 1.0 && self.settings.kind == Kind::Shop;
             let rank = place as u32 + 1;
-            clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought: false });
+            clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought });
             now_ms += (1_000.0 * dwell_s) as i64 + 500;
-            if grade > 0.0 && dwell_s >= SATISFIED_S {
+            if satisfied {
                 return Looked { clicks, satisfied: true, promising, end_ms: now_ms };
             }
         }

@@ -65,7 +65,7 @@ impl World {
     /// More heads than the lexicon has.
     pub fn new(recipe: &Recipe) -> Result<Self> {
         let (settings, seed) = (recipe.world.clone(), recipe.seed);
-        let lexicon = Lexicon::english(settings.heads)?;
+        let lexicon = Lexicon::new(&settings)?;
         let timeline = Timeline::new(&lexicon, &settings, settings.weeks + recipe.ab.weeks, seed);
         let (docs, hidden) = videos::make(&lexicon, &settings, seed, &timeline);
         let mut of_sense = vec![Vec::new(); lexicon.senses.len()];

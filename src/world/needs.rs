@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn grades_follow_sense_and_facet_and_place() {
-        let video = |topic, facet| Hidden { topic, facet, told: true, quality: 1.0 };
+        let video = |topic, facet| Hidden { topic, facet, told: true, quality: 1.0, price: 1.0 };
         let grade = |want, video| Need::of(want).grade(&[video], 0);
         let review = Want::Sense { sense: 3, facet: Some(1) };
         assert_eq!(grade(review, video(Topic::Sense(3), 1)), 1.0);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_known_video_is_the_answer_and_one_like_it_is_half_of_one() {
-        let video = |sense, facet| Hidden { topic: Topic::Sense(sense), facet, told: true, quality: 1.0 };
+        let video = |sense, facet| Hidden { topic: Topic::Sense(sense), facet, told: true, quality: 1.0, price: 1.0 };
         let all = [video(3, 1), video(3, 1), video(3, 2), video(4, 1)];
         let need = Need::of(Want::Video { video: 0 });
         assert_eq!([0, 1, 2, 3].map(|v| need.grade(&all, v)), [1.0, OTHER_FACET_GRADE, 0.0, 0.0]);

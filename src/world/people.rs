@@ -115,7 +115,7 @@ mod tests {
 
     fn at(weeks: f64, person: usize, week: u32) -> Person {
         let settings = Settings { heads: 40, interest_weeks: weeks, ..Settings::default() };
-        let lexicon = Lexicon::english(40).unwrap();
+        let lexicon = Lexicon::new(&settings).unwrap();
         let timeline = Timeline::new(&lexicon, &settings, 12, 7);
         Person::new(&lexicon, &settings, &timeline, 7, person, week)
     }

@@ -18,7 +18,9 @@ use crate::recipe::stream;
 
 const HOUR_MS: i64 = 3_600_000;
 /// How much less often people try again when they saw an answer on the page and did not take it.
-const PROMISING: f64 = 0.3;
+const PROMISING: f64 = 0.15;
+/// Median seconds between one need and the next, beside what is watched in between.
+const PAUSE_S: f64 = 120.0;
 /// Searches for one need at most.
 const MOST_STEPS: u64 = 3;
 
@@ -190,7 +192,8 @@ impl Sitting<'_> {
         let (need, habit) = self.wishes.need(&mut rng, recent, self.now_ms);
         let who = self.wishes.person;
         let first = self.first(&need, habit, &mut rng);
-        let between = if chance(&mut rng, 0.4) { rng.random_range(1..=2) } else { 0 };
+        let between = if chance(&mut rng, 0.5) { rng.random_range(1..=3) } else { 0 };
+        let pause_s = log_normal(&mut rng, PAUSE_S, 1.0).min(1_200.0);
         let mut tried = vec![first];
         for step in 0..MOST_STEPS {
             let moment: Moment = [person, week, session, number, step];
@@ -206,7 +209,7 @@ impl Sitting<'_> {
             tried.push(next);
             self.now_ms += rng.random_range(2_000..9_000);
         }
-        self.now_ms += rng.random_range(5_000..60_000);
+        self.now_ms += (1_000.0 * pause_s) as i64;
         self.browse(between, &mut rng);
         Ok(())
     }
@@ -222,7 +225,7 @@ impl Sitting<'_> {
             }
             None => phrasing::first(lexicon, settings, titles, self.wishes.person.terseness, need, rng),
         };
-        if chance(rng, settings.typo_share) { phrase.mistyped(rng) } else { phrase }
+        if chance(rng, settings.typo_share) { phrase.mistyped(lexicon, rng) } else { phrase }
     }
 
     /// Types the last phrase and looks at the page; whether that met the need, and whether an answer was at least seen.

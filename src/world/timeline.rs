@@ -130,7 +130,7 @@ mod tests {
     fn timeline(weeks: u32, change: impl FnOnce(&mut Settings)) -> (Lexicon, Timeline) {
         let mut settings = Settings { heads: 40, ..Settings::default() };
         change(&mut settings);
-        let lexicon = Lexicon::english(settings.heads).unwrap();
+        let lexicon = Lexicon::new(&settings).unwrap();
         let timeline = Timeline::new(&lexicon, &settings, weeks, 7);
         (lexicon, timeline)
     }

@@ -9,7 +9,7 @@ use super::draw::{Weighted, chance, log_normal, pick};
 use super::lexicon::Lexicon;
 use super::timeline::Timeline;
 use crate::logs::Doc;
-use crate::recipe::{World as Settings, stream};
+use crate::recipe::{Kind, World as Settings, stream};
 
 /// Monday 5 January 2026, 00:00 UTC: when the world's first week starts.
 pub(super) const START_MS: i64 = 1_767_571_200_000;
@@ -50,6 +50,8 @@ pub(super) struct Hidden {
     pub told: bool,
     /// Multiplies the time people stay; 1 is usual.
     pub quality: f64,
+    /// In shops: the price over what such a thing usually costs.
+    pub price: f64,
 }
 
 /// Makes the catalogue: what was there when the log began, then the births of each week, in the order of their numbers.
@@ -68,7 +70,7 @@ pub(super) fn make(lexicon: &Lexicon, settings: &Settings, seed: u64, timeline: 
             title,
             tags,
             creator: creator(lexicon, &hidden, &mut rng),
-            duration_s: log_normal(&mut rng, 240.0, 0.8).clamp(15.0, 7_200.0).round() as f32,
+            duration_s: duration_s(settings, &mut rng),
             published_ms,
             popularity: (1.0 + f64::from(ranks[i])).powf(-ZIPF) as f32,
             visual: visual(lexicon, &hidden, &mut rng),
@@ -104,6 +106,12 @@ impl Births {
     }
 }
 
+/// Seconds; 0 for products, which have no length.
+fn duration_s(settings: &Settings, rng: &mut ChaCha8Rng) -> f32 {
+    let drawn = log_normal(rng, 240.0, 0.8).clamp(15.0, 7_200.0).round();
+    if settings.kind == Kind::Video { drawn as f32 } else { 0.0 }
+}
+
 fn hidden(lexicon: &Lexicon, senses: &Weighted, rng: &mut ChaCha8Rng) -> Hidden {
     let kind: f64 = rng.random();
     let topic = if kind < FUNCTIONAL_SHARE {
@@ -115,12 +123,14 @@ fn hidden(lexicon: &Lexicon, senses: &Weighted, rng: &mut ChaCha8Rng) -> Hidden 
     } else {
         Topic::Sense(senses.draw(rng))
     };
+    // Answers to functional queries have no kind.
     let facets = category(lexicon, topic).map_or(1, |c| lexicon.categories[c].facets.len());
     Hidden {
         topic,
         facet: rng.random_range(0..facets),
         told: !chance(rng, PICTURE_ONLY_SHARE),
         quality: log_normal(rng, 1.0, 0.25),
+        price: log_normal(rng, 1.0, 0.4),
     }
 }
 
@@ -155,15 +165,22 @@ fn text(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> (String, Ve
             (words, vec![c.name.clone()])
         }
     };
+    let mut tags = unique(tags);
+    let product = category(lexicon, hidden.topic).and_then(|_| lexicon.products.get(hidden.facet));
     if let Some(category) = category(lexicon, hidden.topic) {
-        // Category words tell the sense as well as its own words do, so a picture-only title goes without them.
-        let fillers = if hidden.told { rng.random_range(0..=2) } else { 0 };
-        (0..fillers).for_each(|_| words.extend(pick(rng, &lexicon.categories[category].title_words).cloned()));
+        // Category words tell the sense as well as its own words do, so a picture-only title goes without them. A shop says
+        // what the thing is like instead.
+        let from = product.map_or(&lexicon.categories[category].title_words, |product| &product.title_words);
+        let fillers = if hidden.told || product.is_some() { rng.random_range(0..=2) } else { 0 };
+        (0..fillers).for_each(|_| words.extend(pick(rng, from).cloned()));
     }
-    if chance(rng, 0.3) {
-        words.push(format!("part {}", rng.random_range(1..=9)));
+    match product {
+        Some(product) => tags.push(lexicon.price(product.price * hidden.price)),
+        None if chance(rng, 0.3) => words.push(lexicon.part(rng.random_range(1..=9))),
+        None => (),
     }
-    (capitalised(&unique(words)), unique(tags))
+    let words = unique(words);
+    (capitalised(lexicon.join(&words.iter().map(String::as_str).collect::<Vec<_>>())), tags)
 }
 
 /// Head (mostly), gain or title words (unless only the picture tells), facet; in one of two orders.
@@ -226,8 +243,7 @@ fn unique(words: Vec<String>) -> Vec<String> {
     kept
 }
 
-fn capitalised(words: &[String]) -> String {
-    let mut title = words.join(" ");
+fn capitalised(mut title: String) -> String {
     if let Some(first) = title.get(..1) {
         let first = first.to_uppercase();
         title.replace_range(..1, &first);
