@@ -4,15 +4,14 @@ use std::path::Path;
 
 use core_rewriter::index::{self, Job};
 use core_rewriter::mine::{self, Source};
-use core_rewriter::recipe::{Kind, Language, Recipe};
+use core_rewriter::recipe::{Kind, Recipe};
 use core_rewriter::search::{Engine, index_dir};
 use core_rewriter::simulate;
 use core_rewriter::store::{Session, Split, Store};
 
-fn tiny(change: impl FnOnce(&mut Recipe)) -> Recipe {
-    let mut recipe = Recipe::load("tiny").unwrap();
-    (recipe.world.people, recipe.world.weeks) = (150, 2);
-    change(&mut recipe);
+fn preset(name: &str) -> Recipe {
+    let mut recipe = Recipe::load(name).unwrap();
+    recipe.world.people = 150;
     recipe
 }
 
@@ -30,7 +29,7 @@ fn sessions(workspace: &Path, recipe: &Recipe) -> Vec<Session> {
 #[test]
 fn a_chinese_world_is_simulated_indexed_mined_and_searched() {
     let dir = tempfile::tempdir().unwrap();
-    let recipe = tiny(|r| r.world.language = Language::Zh);
+    let recipe = preset("zh");
     simulate::run(dir.path(), &recipe, false).unwrap();
     index::run(dir.path(), &recipe, &recipe.name, Job::Build { anew: false }).unwrap();
     let mined = mine::run(dir.path(), &recipe, &recipe.name, Source::Store).unwrap();
@@ -52,8 +51,8 @@ fn a_chinese_world_is_simulated_indexed_mined_and_searched() {
 #[test]
 fn a_shop_has_prices_and_purchases_and_videos_have_neither() {
     let dir = tempfile::tempdir().unwrap();
-    for kind in [Kind::Shop, Kind::Video] {
-        let recipe = tiny(|r| (r.world.kind, r.name) = (kind, format!("{kind:?}")));
+    for name in ["shop", "tiny"] {
+        let recipe = preset(name);
         simulate::run(dir.path(), &recipe, false).unwrap();
         let all = sessions(dir.path(), &recipe);
         let bought = |s: &Session| s.searches.iter().flat_map(|s| &s.clicks).any(|c| c.bought);
@@ -62,7 +61,7 @@ fn a_shop_has_prices_and_purchases_and_videos_have_neither() {
         let docs = store.docs(&store.log(&recipe.name).unwrap()).unwrap();
         let priced = docs.iter().filter(|doc| doc.tags.iter().any(|tag| tag.starts_with('$'))).count();
         let lasting = docs.iter().filter(|doc| doc.duration_s > 0.0).count();
-        match kind {
+        match recipe.world.kind {
             Kind::Shop => {
                 assert!((0.01..0.1).contains(&share) && priced * 10 > docs.len() * 9 && lasting == 0, "{share}")
             }

@@ -23,8 +23,12 @@ pub use usage::Usage;
 pub use world::{Kind, Language, World};
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
-pub const PRESETS: [(&str, &str); 2] =
-    [("demo", include_str!("../../recipes/demo.toml")), ("tiny", include_str!("../../recipes/tiny.toml"))];
+pub const PRESETS: [(&str, &str); 4] = [
+    ("demo", include_str!("../../recipes/demo.toml")),
+    ("tiny", include_str!("../../recipes/tiny.toml")),
+    ("shop", include_str!("../../recipes/shop.toml")),
+    ("zh", include_str!("../../recipes/zh.toml")),
+];
 
 /// Everything a run depends on. Same recipe and same machine give the same numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,7 +77,7 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// Reads a preset by name (`demo`, `tiny`) or a TOML file by path.
+    /// Reads a preset by name (see [`PRESETS`]) or a TOML file by path.
     ///
     /// # Errors
     /// Names the file, the line and the key of the first thing that is wrong, and the remedy.
