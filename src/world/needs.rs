@@ -10,7 +10,7 @@ use super::videos::{Hidden, START_MS, Topic, WEEK_MS};
 use crate::recipe::stream;
 
 /// Share of needs that ask for one facet; the others take any.
-const FACET_SHARE: f64 = 0.5;
+const FACET_SHARE: f64 = 0.35;
 /// Of the needs that follow the history: those about the last watched video, and about an earlier one; the rest come from
 /// lasting interests.
 const FROM_LAST: f64 = 0.6;
