@@ -57,7 +57,7 @@ fn arms_differ_by_what_they_do_and_by_nothing_else() {
 fn treatments_that_share_a_control_get_what_each_would_get_alone() {
     let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), small());
     (recipe.ab.weeks, recipe.ab.looks, recipe.baselines.min_people) = (2, 2, 2);
-    simulate::run(workspace.path(), &recipe, false).unwrap();
+    simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     mine::run(workspace.path(), &recipe, "tiny", mine::Source::Store).unwrap();
     let names = ab::everything(workspace.path(), "never");
     assert_eq!(names, ["frequent-gain", "copy-rule", "cooccurrence", "nearest", "prf", "oracle"]);
@@ -86,7 +86,7 @@ fn treatments_that_share_a_control_get_what_each_would_get_alone() {
 #[test]
 fn later_weeks_are_held_against_the_first_and_the_log_s_own_are_refused() {
     let (workspace, recipe) = (tempfile::tempdir().unwrap(), small());
-    simulate::run(workspace.path(), &recipe, false).unwrap();
+    simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     let run = |weeks: Vec<u32>| {
         let plan = Plan { weeks, ..plan("never", &["copy-rule", "oracle"], Design::Paired) };
         ab::run(workspace.path(), &recipe, &plan)

@@ -127,7 +127,8 @@ impl<'a> Stage<'a> {
             let rewrites = asked.iter().map(|one| self.ask(*one, question)).collect::<Result<Vec<_>>>()?;
             differs.borrow_mut().push(rewrites.iter().map(|rewrite| *rewrite != control).collect());
             let used = if arm.is_some() { rewrites.into_iter().next().flatten() } else { control };
-            let hits = self.engine.search(question.query, used.as_deref(), &self.recipe.search)?;
+            let Asked { indexed_ms, query, .. } = question;
+            let hits = self.engine.search_as_of(indexed_ms, query, used.as_deref(), &self.recipe.search)?;
             Ok(Page { shown: hits.into_iter().map(|hit| hit.doc).collect(), rewritten: used })
         };
         let mut lived = Lived::new(self.recipe.ab.looks as usize, asked.len());

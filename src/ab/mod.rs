@@ -60,12 +60,13 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Experiment>
 
 /// First weeks of the experiments, 0 the first logged one.
 fn starts(recipe: &Recipe, plan: &Plan) -> Result<Vec<u32>> {
-    let logged = recipe.world.weeks;
-    if let Some(week) = plan.weeks.iter().find(|week| **week <= logged || **week > logged + 520) {
+    let (logged, all) = (recipe.world.weeks, recipe.world.weeks + recipe.world.weeks_after);
+    let last = all + 1 - recipe.ab.weeks;
+    if let Some(week) = plan.weeks.iter().find(|week| **week <= logged || **week > last) {
         let text = format!(
-            "week {week}: the log holds weeks 1 to {logged}, and an experiment comes after it; give weeks from {} to {}",
+            "week {week}: the log holds weeks 1 to {logged}, and the world ends with week {all} (world.weeks_after); \
+             give first weeks from {} to {last}",
             logged + 1,
-            logged + 520
         );
         return Err(Usage(text).into());
     }

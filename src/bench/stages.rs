@@ -120,7 +120,7 @@ fn searches(world: &World, engine: &Engine, recipe: &Recipe, person: usize) -> R
     let weeks = recipe.world.weeks..recipe.world.weeks + recipe.ab.weeks;
     let sessions = world.simulate_person(person, weeks, &|asked| {
         let query = asked.query;
-        let hits = engine.search(query, None, &recipe.search)?;
+        let hits = engine.search_as_of(asked.indexed_ms, query, None, &recipe.search)?;
         Ok(Page { shown: hits.into_iter().map(|hit| hit.doc).collect(), rewritten: None })
     })?;
     let of_session = |s: crate::world::SimSession| {

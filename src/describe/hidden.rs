@@ -61,6 +61,8 @@ impl Sides {
 pub(super) struct Hidden {
     pub needs: u64,
     pub functional: u64,
+    pub known: u64,
+    pub habits: u64,
     pub colloquial: u64,
     pub against_history: u64,
     pub new_pairs: u64,
@@ -123,9 +125,11 @@ impl Hidden {
         self.colloquial += u64::from(t.phrasing == Phrasing::Colloquial);
         self.against_history += u64::from(t.need.against_history);
         self.new_pairs += u64::from(t.need.new_pair);
+        self.habits += u64::from(t.need.habit);
         self.typos += u64::from(t.typo);
         match t.need.want {
             Want::Functional { .. } => self.functional += 1,
+            Want::Video { .. } => self.known += 1,
             Want::Sense { sense, .. } => {
                 self.sides.entry(t.phrasing).or_default().add(t.hints);
                 self.senses.add(sense, week, half);

@@ -138,6 +138,8 @@ fn needs(sheet: &mut Sheet, h: &Hidden) {
     sheet.share("ambiguous", "first queries that leave the sense open", h.ambiguous().all(), h.needs);
     sheet.share("colloquial", "by a word that no title has", h.colloquial, h.needs);
     sheet.share("functional", "functional", h.functional, h.needs);
+    sheet.share("known", "for one known video", h.known, h.needs);
+    sheet.share("habits", "habits, in the same words each time", h.habits, h.needs);
     sheet.share("against_history", "against the history", h.against_history, h.needs);
     sheet.share("new_pairs", "for a (head, sense) pair held back at first", h.new_pairs, h.needs);
     sheet.share("typos", "with a typing error", h.typos, h.needs);

@@ -130,7 +130,7 @@ fn answers<'a>(
 /// 1/rank of the document that satisfied the person, 0 when the page does not hold it.
 fn reciprocal_rank(engine: &Engine, recipe: &Recipe, row: &ExampleRow, rewrite: Option<&str>) -> Result<f64> {
     let Some(satisfied) = &row.satisfied_doc else { return Ok(0.0) };
-    let hits = engine.search(&row.query, rewrite, &recipe.search)?;
+    let hits = engine.search_as_of(row.time_ms, &row.query, rewrite, &recipe.search)?;
     Ok(hits.iter().position(|hit| hit.doc == *satisfied).map_or(0.0, |place| 1.0 / (place + 1) as f64))
 }
 

@@ -2,16 +2,11 @@
 
 mod context;
 pub mod ubi;
+mod words;
 
 pub use crate::store::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
 pub use context::context_before;
-
-/// Words of a text, lower-cased: the unit of gain terms and of the copy rule.
-///
-/// Splits at everything that is neither letter nor digit.
-pub fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase)
-}
+pub use words::{cut_for_search, is_han, words};
 
 /// What a reader of a log format returns.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,15 +19,4 @@ pub struct LogFile {
     pub rows_read: usize,
     /// Rows not used.
     pub skipped: Vec<Skipped>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_lower_case_and_split_at_punctuation() {
-        assert_eq!(words("Jaguar F-Type, 2024!").collect::<Vec<_>>(), ["jaguar", "f", "type", "2024"]);
-        assert_eq!(words("光良 第一次").collect::<Vec<_>>(), ["光良", "第一次"]);
-    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Fake, Lora, Recipe};
+use super::{Fake, Lora, Recipe, World};
 
 /// Refuses the first value out of bounds.
 pub(super) fn check(r: &Recipe) -> Result<()> {
@@ -26,6 +26,7 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     {
         ensure!(value <= 40.0, "{key} is {value}: nobody searches that much; use 40 or less");
     }
+    check_world(&r.world)?;
     let share = r.search.rewrite_recall;
     ensure!(share <= 10.0, "search.rewrite_recall is {share}: lists ten times the query's are enough; use 10 or less");
     let m = &r.model;
@@ -44,6 +45,36 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     Ok(())
 }
 
+fn check_world(world: &World) -> Result<()> {
+    for (key, weeks) in [("world.weeks", world.weeks), ("world.weeks_after", world.weeks_after)] {
+        ensure!(weeks <= 1_000, "{key} is {weeks}: use 1000 or less");
+    }
+    ensure!(world.trend <= 3.0, "world.trend is {}: use 3 or less, which is 20-fold up and down", world.trend);
+    for (key, value) in [("world.half_life_days", world.half_life_days), ("world.interest_weeks", world.interest_weeks)]
+    {
+        ensure!((1.0..=1e4).contains(&value), "{key} is {value}: must be 1 or more (and 10000 or less)");
+    }
+    let kinds = [
+        (
+            "habit_share, known_share and functional_share",
+            world.habit_share + world.known_share + world.functional_share,
+        ),
+        (
+            "ambiguous_share, facet_share and colloquial_share",
+            world.ambiguous_share + world.facet_share + world.colloquial_share,
+        ),
+    ];
+    for (keys, sum) in kinds {
+        ensure!(sum <= 1.0, "world.{keys} add up to {sum}: no more than 1 is there to share");
+    }
+    let (needs, long) = (world.needs_per_session, world.long_session_share);
+    ensure!(
+        needs <= 1.0 || long * 100.0 >= needs - 1.0,
+        "world.long_session_share is {long}: too few for world.needs_per_session = {needs}, since a session has 100 needs at most"
+    );
+    Ok(())
+}
+
 fn check_lora(lora: &Lora) -> Result<()> {
     const TARGETS: [&str; 8] =
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "all-linear"];
@@ -58,9 +89,11 @@ fn check_lora(lora: &Lora) -> Result<()> {
 
 fn check_experiment(r: &Recipe) -> Result<()> {
     let (ab, feedback) = (&r.ab, &r.baselines);
-    for (key, weeks) in [("ab.weeks", ab.weeks), ("ab.after_weeks", ab.after_weeks)] {
-        ensure!(weeks <= 520, "{key} is {weeks}: use 520 weeks (ten years) or fewer");
-    }
+    let (needed, there) = (u64::from(ab.weeks) + u64::from(ab.after_weeks), r.world.weeks_after);
+    ensure!(
+        needed <= u64::from(there),
+        "ab.after_weeks and ab.weeks add up to {needed}: the world goes on for world.weeks_after = {there} weeks after its log"
+    );
     let days = 7 * ab.weeks;
     ensure!(ab.looks <= days, "ab.looks is {}: the {days} days of ab.weeks can be looked at once each", ab.looks);
     ensure!(ab.level > 0.0 && ab.level < 1.0, "ab.level is {}: must lie between 0 and 1, say 0.05", ab.level);
@@ -95,8 +128,20 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 13] {
+fn shares(r: &Recipe) -> [(&'static str, f64); 25] {
     [
+        ("world.births_per_week", r.world.births_per_week),
+        ("world.evergreen_share", r.world.evergreen_share),
+        ("world.new_sense_share", r.world.new_sense_share),
+        ("world.long_session_share", r.world.long_session_share),
+        ("world.habit_share", r.world.habit_share),
+        ("world.known_share", r.world.known_share),
+        ("world.trending_share", r.world.trending_share),
+        ("world.facet_share", r.world.facet_share),
+        ("world.attraction", r.world.attraction),
+        ("world.linger_share", r.world.linger_share),
+        ("world.persistence", r.world.persistence),
+        ("world.buy_share", r.world.buy_share),
         ("world.ambiguous_share", r.world.ambiguous_share),
         ("world.colloquial_share", r.world.colloquial_share),
         ("world.typo_share", r.world.typo_share),
@@ -144,8 +189,9 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 26] {
     ]
 }
 
-fn not_negative(r: &Recipe) -> [(&'static str, f64); 18] {
+fn not_negative(r: &Recipe) -> [(&'static str, f64); 19] {
     [
+        ("world.trend", r.world.trend),
         ("world.sessions_per_week", r.world.sessions_per_week),
         ("world.needs_per_session", r.world.needs_per_session),
         ("mine.fail_dwell_s", r.mine.fail_dwell_s),

@@ -10,6 +10,7 @@ mod sections;
 mod seeds;
 mod serving;
 mod usage;
+mod world;
 
 use std::path::Path;
 
@@ -17,15 +18,18 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
-pub use sections::{Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train, World};
+pub use sections::{Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
+pub use world::{Kind, Language, World};
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
-pub const PRESETS: [(&str, &str); 3] = [
+pub const PRESETS: [(&str, &str); 5] = [
     ("demo", include_str!("../../recipes/demo.toml")),
     ("tiny", include_str!("../../recipes/tiny.toml")),
+    ("shop", include_str!("../../recipes/shop.toml")),
+    ("zh", include_str!("../../recipes/zh.toml")),
     ("large", include_str!("../../recipes/large.toml")),
 ];
 
@@ -79,7 +83,7 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// Reads a preset by name (`demo`, `tiny`, `large`) or a TOML file by path.
+    /// Reads a preset by name (see [`PRESETS`]) or a TOML file by path.
     ///
     /// # Errors
     /// Names the file, the line and the key of the first thing that is wrong, and the remedy.

@@ -2,56 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The synthetic world and how its people behave.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct World {
-    /// Videos in the catalogue.
-    pub videos: usize,
-    /// People who search.
-    pub people: usize,
-    /// Weeks of log to simulate.
-    pub weeks: u32,
-    /// Ambiguous heads taken from the lexicon.
-    pub heads: usize,
-    /// Mean sessions per person and week. Published is 6 a month (Yandex 2013); more of them let a small world of a few weeks
-    /// yield the examples that a large site has in a day.
-    pub sessions_per_week: f64,
-    /// Mean needs searched for in a session (at least one).
-    pub needs_per_session: f64,
-    /// Share of needs phrased as the bare ambiguous head.
-    pub ambiguous_share: f64,
-    /// Share of phrasings that use a colloquial word no title has.
-    pub colloquial_share: f64,
-    /// Share of queries with a typing error.
-    pub typo_share: f64,
-    /// Share of needs that are functional (weather, login): rewriting them is wrong.
-    pub functional_share: f64,
-    /// Share of needs that go against what the person just watched.
-    pub against_history_share: f64,
-    /// Share of (head, sense) pairs held back from the first weeks, so that copying from the context is testable.
-    pub new_pair_share: f64,
-}
-
-impl Default for World {
-    fn default() -> Self {
-        Self {
-            videos: 20_000,
-            people: 2_000,
-            weeks: 4,
-            heads: 100,
-            sessions_per_week: 8.0,
-            needs_per_session: 1.6,
-            ambiguous_share: 0.35,
-            colloquial_share: 0.08,
-            typo_share: 0.05,
-            functional_share: 0.08,
-            against_history_share: 0.15,
-            new_pair_share: 0.1,
-        }
-    }
-}
-
 /// Which logged searches become examples (WeWrite §2.2).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -4,23 +4,17 @@
 //! kept: BM25 gives them next to nothing, and without them some names ("the who") could not be asked for.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use jieba_rs::Jieba;
 use tantivy::tokenizer::{
     AsciiFoldingFilter, Language, LowerCaser, RemoveLongFilter, Stemmer, TextAnalyzer, Token, TokenStream, Tokenizer,
 };
+
+use crate::logs::{cut_for_search, is_han};
 
 /// Name of the analyser in an index's schema.
 pub(super) const NAME: &str = "en_zh";
 /// Longer words, in bytes, are no words: addresses, hashes, a key held down.
 const LONGEST_WORD: usize = 40;
-
-/// jieba's dictionary; read when the first Chinese character is met, since that takes a fifth of a second.
-static JIEBA: LazyLock<Jieba> = LazyLock::new(|| {
-    let mut dictionary = include_str!("../../datasets/jieba/dict.txt").as_bytes();
-    Jieba::with_dict(&mut dictionary).expect("the embedded dictionary has a word and a count on each line")
-});
 
 /// The analyser: runs → words → no long ones → lower case → no accents → English stems (which leave Chinese alone).
 pub(super) fn analyzer() -> TextAnalyzer {
@@ -44,11 +38,6 @@ pub(super) fn terms(analyzer: &TextAnalyzer, text: &str, most: usize) -> Vec<Str
         }
     }
     terms
-}
-
-/// Whether a character is written without spaces between words and is in jieba's dictionary.
-pub(super) fn is_han(c: char) -> bool {
-    matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3134f}')
 }
 
 /// Cuts a text at everything that is neither letter nor digit and where Chinese begins or ends.
@@ -89,11 +78,10 @@ impl RunStream<'_> {
         if !han {
             return Some(start..end);
         }
-        // Search mode gives the parts of long words too: 清华大学 is found by 清华 and by 大学.
         let run = &self.text[start..end];
-        for word in JIEBA.cut_for_search(run, true).iter().rev() {
-            let from = start + (word.word.as_ptr() as usize - run.as_ptr() as usize);
-            self.waiting.push(from..from + word.word.len());
+        for word in cut_for_search(run).into_iter().rev() {
+            let from = start + (word.as_ptr() as usize - run.as_ptr() as usize);
+            self.waiting.push(from..from + word.len());
         }
         self.waiting.pop()
     }
@@ -138,10 +126,6 @@ mod tests {
     #[test]
     fn chinese_is_cut_as_jieba_s_own_page_shows() {
         assert_eq!(of("我来到北京清华大学"), ["我", "来到", "北京", "清华", "华大", "大学", "清华大学"]);
-        assert_eq!(
-            JIEBA.cut("我们中出了一个叛徒", false).iter().map(|t| t.word).collect::<Vec<_>>(),
-            ["我们", "中", "出", "了", "一个", "叛徒"]
-        );
     }
 
     #[test]

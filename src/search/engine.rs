@@ -162,8 +162,24 @@ impl Engine {
     /// # Errors
     /// An index whose files went away.
     pub fn search(&self, query: &str, rewrite: Option<&str>, settings: &SearchPath) -> Result<Vec<Hit>> {
+        self.search_as_of(i64::MAX, query, rewrite, settings)
+    }
+
+    /// What [`Engine::search`] would have answered at an earlier time: documents published later (Unix milliseconds) are
+    /// recalled and then passed over. Of the future only the rarity of terms and some places in the recall lists remain.
+    ///
+    /// # Errors
+    /// Those of [`Engine::search`].
+    pub fn search_as_of(
+        &self,
+        time_ms: i64,
+        query: &str,
+        rewrite: Option<&str>,
+        settings: &SearchPath,
+    ) -> Result<Vec<Hit>> {
         let searcher = self.opened.reader.searcher();
-        let candidates = self.candidates(&searcher, query, rewrite, settings)?;
+        let mut candidates = self.candidates(&searcher, query, rewrite, settings)?;
+        candidates.retain(|c| self.opened.facts[c.number as usize].published_ms <= time_ms);
         let kept = rank::rawrank(candidates, &self.opened.ranking.weights, settings);
         let page = rank::finerank(kept, settings);
         page.into_iter().map(|c| self.hit(&searcher, &c)).collect()

@@ -68,7 +68,7 @@ impl Engine {
         let title = TEXTS.iter().position(|name| *name == "title").unwrap_or(0);
         for stats in term_stats(&searcher, &self.opened.fields, &terms)? {
             let length = stats.term.chars().count();
-            let fits = LENGTHS.contains(&length) || stats.term.chars().all(super::analysis::is_han);
+            let fits = LENGTHS.contains(&length) || stats.term.chars().all(crate::logs::is_han);
             if !fits || stats.docs[title] as f64 > COMMON * self.len() as f64 {
                 found.remove(&stats.term);
             }

@@ -26,7 +26,7 @@ use spool::Spool;
 pub use figures::Figures;
 
 /// Changes when the same recipe would give another log, so that an older log is made anew.
-const VERSION: &str = "world-2";
+const VERSION: &str = "world-3";
 /// Weeks of a person simulated between two writes: bounds the sessions held in memory, however many weeks there are.
 const CHUNK: usize = 256;
 /// What a person who stopped a simulation is told.
@@ -62,6 +62,8 @@ pub struct Summary {
     pub searches: usize,
     /// Documents in it, and in the index.
     pub docs: usize,
+    /// Hash of everything in it: the same recipe, the same hash.
+    pub hash: String,
     /// The store already held this log; nothing was simulated.
     pub reused: bool,
     /// How the people fared; none when the log was reused.
@@ -84,13 +86,14 @@ impl Summary {
     /// One row.
     #[must_use]
     pub fn table(&self) -> Table {
-        let columns = ["log", "sessions", "searches", "docs", "reused", "searches_per_s", "bytes_per_search"];
+        let columns = ["log", "sessions", "searches", "docs", "hash", "reused", "searches_per_s", "bytes_per_search"];
         let mut table = Table::new("simulate", "", &columns);
         table.row([
             self.log.as_str().into(),
             self.sessions.into(),
             self.searches.into(),
             self.docs.into(),
+            self.hash.as_str().into(),
             self.reused.into(),
             self.cost.map(|cost| cost.searches_per_s).into(),
             self.cost.map(|cost| cost.bytes_per_search).into(),
@@ -123,17 +126,17 @@ fn simulate(workspace: &Path, recipe: &Recipe, part: Part, fresh: bool, journal:
     let world = World::new(recipe)?;
     progress.finish(&format!("{} videos, {} people", world.docs().len(), world.people()));
     let engine = engine(workspace, recipe, &world, fresh, journal)?;
-    let kept = earlier.as_ref().filter(|log| log.origin == origin && !fresh);
-    if let Some(log) = kept.filter(|_| Truth::is_there(workspace, &recipe.name, &origin)) {
+    let kept = earlier.as_ref().filter(|log| log.origin.starts_with(&format!("{origin} ")) && !fresh);
+    if let Some(log) = kept.filter(|log| Truth::is_there(workspace, log)) {
         journal.note(format!("the log {} is already there: {} sessions", log.name, log.sessions))?;
         return Ok(reused(log));
     }
-    let mut truth = Writer::create(workspace, &recipe.name, &origin)?;
+    let mut truth = Writer::create(workspace, &recipe.name)?;
     let lives = Lives { recipe, part, world: &world, engine: &engine, journal };
     if let Some(log) = kept {
         journal.note(format!("the log {} is already there; its hidden tables are written again", log.name))?;
         lives.live(&mut |session| truth.session(session))?;
-        truth.finish()?;
+        truth.finish(&log.origin)?;
         return Ok(reused(log));
     }
     if let Some(log) = &earlier {
@@ -144,8 +147,10 @@ fn simulate(workspace: &Path, recipe: &Recipe, part: Part, fresh: bool, journal:
         truth.session(session)?;
         spool.add(&session.session)
     })?;
+    let hash = spool.hash(&Engine::fingerprint_of(world.docs()));
+    let origin = format!("{origin} {hash}");
     // First: a log whose truth is of another simulation is found out, and simulated again.
-    truth.finish()?;
+    truth.finish(&origin)?;
     // Nothing is said to the journal while the log is written: both are one file, which has one writer at a time.
     let progress = Progress::on_screen("write", figures.sessions as u64);
     let grown = store.write_log(&recipe.name, LogKind::World, &origin, |log| {
@@ -167,6 +172,7 @@ fn simulate(workspace: &Path, recipe: &Recipe, part: Part, fresh: bool, journal:
         sessions: figures.sessions,
         searches: figures.searches,
         docs: world.docs().len(),
+        hash,
         reused: false,
         figures: Some(figures),
         cost: Some(cost),
@@ -174,11 +180,12 @@ fn simulate(workspace: &Path, recipe: &Recipe, part: Part, fresh: bool, journal:
 }
 
 fn reused(log: &LogInfo) -> Summary {
+    let hash = log.origin.rsplit(' ').next().unwrap_or_default().to_owned();
     let (sessions, searches, docs) = (log.sessions, log.searches, log.docs);
-    Summary { log: log.name.clone(), sessions, searches, docs, reused: true, figures: None, cost: None }
+    Summary { log: log.name.clone(), sessions, searches, docs, hash, reused: true, figures: None, cost: None }
 }
 
-/// What a log is made from: equal origins, equal logs.
+/// What a log is made from: equal origins, equal logs. The hash of what came out stands behind it in the store.
 fn origin(recipe: &Recipe, part: Part) -> String {
     let parts = Recipe { world: recipe.world.clone(), mine: recipe.mine.clone(), ..Recipe::default() };
     let parts = Recipe { search: recipe.search.clone(), seed: recipe.seed, ..parts };
@@ -228,7 +235,7 @@ impl Lives<'_> {
         for chunk in people.chunks((CHUNK / weeks.len().max(1)).max(16)) {
             let one = |person: &usize| {
                 stop::check(ADVICE)?;
-                let sessions = self.world.simulate_person(*person, weeks.clone(), &|asked| pages.get(asked.query));
+                let sessions = self.world.simulate_person(*person, weeks.clone(), &|asked| pages.get(asked));
                 progress.inc(1);
                 sessions.with_context(|| format!("person {person}"))
             };
@@ -269,12 +276,13 @@ mod tests {
     fn the_same_recipe_writes_the_same_log_and_the_second_run_keeps_it() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let first = small(a.path(), |_| ()).unwrap();
-        small(b.path(), |_| ()).unwrap();
+        assert_eq!(small(b.path(), |_| ()).unwrap().hash, first.hash);
         let sessions = everything(a.path());
         assert_eq!(sessions, everything(b.path()));
         assert_eq!((first.sessions, first.docs, first.reused), (sessions.len(), 800, false));
         let again = small(a.path(), |_| ()).unwrap();
         assert_eq!((again.sessions, again.searches, again.reused), (first.sessions, first.searches, true));
+        assert_eq!((again.hash, first.hash.len()), (first.hash, 16));
         assert!(
             std::fs::read_dir(a.path()).unwrap().flatten().all(|e| !e.file_name().to_string_lossy().contains("spool"))
         );
@@ -283,9 +291,10 @@ mod tests {
     #[test]
     fn another_world_replaces_the_log_and_its_index() {
         let dir = tempfile::tempdir().unwrap();
-        small(dir.path(), |_| ()).unwrap();
+        let first = small(dir.path(), |_| ()).unwrap();
         let other = small(dir.path(), |r| r.world.videos = 700).unwrap();
         assert_eq!((other.docs, other.reused), (700, false));
+        assert_ne!(other.hash, first.hash);
         assert_eq!(Engine::open(&index_dir(dir.path(), "tiny")).unwrap().len(), 700);
     }
 

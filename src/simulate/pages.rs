@@ -1,4 +1,4 @@
-//! Pages of the plain search path, kept by query: such a page depends on nothing else.
+//! Pages of the plain search path, kept by query and day: such a page depends on nothing else.
 
 use std::collections::HashMap;
 use std::sync::RwLock;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::recipe::SearchPath;
 use crate::search::Engine;
-use crate::world::Page;
+use crate::world::{Asked, Page};
 
 /// Pages kept at most: bounds memory in worlds of millions of distinct queries.
 const MOST_KEPT: usize = 200_000;
@@ -17,7 +17,7 @@ pub(super) struct PlainPages<'a> {
     engine: &'a Engine,
     settings: &'a SearchPath,
     /// Ids of a page, a line each: a third of the memory that ten strings take.
-    kept: RwLock<HashMap<Box<str>, Box<str>>>,
+    kept: RwLock<HashMap<(i64, Box<str>), Box<str>>>,
 }
 
 impl<'a> PlainPages<'a> {
@@ -25,16 +25,17 @@ impl<'a> PlainPages<'a> {
         Self { engine, settings, kept: RwLock::default() }
     }
 
-    /// The first page for a query.
-    pub(super) fn get(&self, query: &str) -> Result<Page> {
-        if let Some(page) = self.kept.read().expect("no holder of the pages panics").get(query) {
+    /// The first page for what is asked.
+    pub(super) fn get(&self, asked: Asked) -> Result<Page> {
+        let key = (asked.indexed_ms, asked.query.into());
+        if let Some(page) = self.kept.read().expect("no holder of the pages panics").get(&key) {
             return Ok(Page { shown: page.lines().map(str::to_owned).collect(), rewritten: None });
         }
-        let hits = self.engine.search(query, None, self.settings)?;
+        let hits = self.engine.search_as_of(asked.indexed_ms, asked.query, None, self.settings)?;
         let shown: Vec<String> = hits.into_iter().map(|h| h.doc).collect();
         let mut kept = self.kept.write().expect("no holder of the pages panics");
         if kept.len() < MOST_KEPT {
-            kept.insert(query.into(), shown.join("\n").into());
+            kept.insert(key, shown.join("\n").into());
         }
         Ok(Page { shown, rewritten: None })
     }

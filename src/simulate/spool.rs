@@ -8,10 +8,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::logs::Session;
+use crate::recipe::Fingerprint;
 
 /// Sessions in the order they were added.
 pub(super) struct Spool {
     file: BufWriter<File>,
+    print: Fingerprint,
 }
 
 impl Spool {
@@ -22,16 +24,24 @@ impl Spool {
         let file = options.read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}: check the folder's permissions", path.display()))?;
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        Ok(Self { file: BufWriter::new(file) })
+        Ok(Self { file: BufWriter::new(file), print: Fingerprint::default() })
     }
 
     /// Appends a session.
     pub(super) fn add(&mut self, session: &Session) -> Result<()> {
-        let mut write = || -> Result<()> {
-            serde_json::to_writer(&mut self.file, session)?;
-            Ok(self.file.write_all(b"\n")?)
-        };
-        write().context("cannot keep the simulated sessions: free some space on the workspace's disk")
+        let mut line = serde_json::to_vec(session)?;
+        self.print.add(&line);
+        line.push(b'\n');
+        self.file
+            .write_all(&line)
+            .context("cannot keep the simulated sessions: free some space on the workspace's disk")
+    }
+
+    /// Hash of all sessions so far, and of the documents they tell of.
+    pub(super) fn hash(&self, docs: &str) -> String {
+        let mut print = self.print;
+        print.add(docs.as_bytes());
+        print.hex()
     }
 
     /// Passes every session to `visit`, in order.

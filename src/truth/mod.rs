@@ -18,7 +18,7 @@ pub use crate::world::{Hints, Need, Phrasing, SearchTruth, Want};
 
 const SCHEMA: &str = include_str!("schema.sql");
 /// Changes when the tables do. There is no migration: the same recipe simulates them again.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Where the hidden tables of a log lie.
 fn path_of(workspace: &Path, log: &str) -> PathBuf {
@@ -27,17 +27,18 @@ fn path_of(workspace: &Path, log: &str) -> PathBuf {
 
 /// Writes the truth of one simulation. It takes the earlier one's place when it is whole, and not before.
 pub struct Writer {
+    log: String,
     conn: Connection,
     beside: PathBuf,
     path: PathBuf,
 }
 
 impl Writer {
-    /// Starts a file for the log of this name and origin.
+    /// Starts a file for the log of this name.
     ///
     /// # Errors
     /// A folder that cannot be written.
-    pub fn create(workspace: &Path, log: &str, origin: &str) -> Result<Self> {
+    pub fn create(workspace: &Path, log: &str) -> Result<Self> {
         let path = path_of(workspace, log);
         let beside = path.with_extension("db.new");
         let open = || -> Result<Connection> {
@@ -52,11 +53,10 @@ impl Writer {
             conn.execute_batch(SCHEMA)?;
             conn.pragma_update(None, "user_version", VERSION)?;
             conn.execute_batch("BEGIN")?;
-            conn.execute("INSERT INTO log VALUES (?, ?)", [log, origin])?;
             Ok(conn)
         };
         let conn = open().with_context(|| unwritable(&beside))?;
-        Ok(Self { conn, beside, path })
+        Ok(Self { log: log.to_owned(), conn, beside, path })
     }
 
     /// Adds the searches of a session.
@@ -69,12 +69,13 @@ impl Writer {
             .with_context(|| unwritable(&self.beside))
     }
 
-    /// Puts the file into place.
+    /// Puts the file into place, as that of the log of this origin.
     ///
     /// # Errors
     /// A full disk.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self, origin: &str) -> Result<()> {
         let place = || -> Result<()> {
+            self.conn.execute("INSERT INTO log VALUES (?, ?)", [&self.log, origin])?;
             self.conn.execute_batch("COMMIT")?;
             self.conn.close().map_err(|(_, error)| error)?;
             fs::File::open(&self.beside)?.sync_all()?;
@@ -95,10 +96,10 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// Whether the hidden tables of the log with this name and origin are there.
+    /// Whether the hidden tables of a log are there.
     #[must_use]
-    pub fn is_there(workspace: &Path, log: &str, origin: &str) -> bool {
-        Self::read(&path_of(workspace, log)).is_ok_and(|(_, found)| found == origin)
+    pub fn is_there(workspace: &Path, log: &LogInfo) -> bool {
+        Self::read(&path_of(workspace, &log.name)).is_ok_and(|(_, found)| found == log.origin)
     }
 
     /// Opens the hidden tables of a log.
@@ -147,7 +148,7 @@ mod tests {
 
     fn truth(want: Want, step: u32) -> SearchTruth {
         SearchTruth {
-            need: Need { want, against_history: step == 1, new_pair: false },
+            need: Need { want, against_history: step == 1, new_pair: false, habit: step == 2 },
             phrasing: Phrasing::TitleWord,
             typo: true,
             step,
@@ -161,7 +162,7 @@ mod tests {
 
     fn session() -> SimSession {
         let wants = [Want::Sense { sense: 3, facet: Some(1) }, Want::Sense { sense: 3, facet: None }];
-        let wants = wants.into_iter().chain([Want::Functional { entry: 2, place: 7 }]);
+        let wants = wants.into_iter().chain([Want::Video { video: 9 }, Want::Functional { entry: 2, place: 7 }]);
         let truth: Vec<_> = wants.zip(0..).map(|(want, step)| truth(want, step)).collect();
         let searches = vec![Search::default(); truth.len()];
         SimSession { session: Session { id: "p1-0-0".into(), searches, ..Session::default() }, truth }
@@ -183,11 +184,11 @@ mod tests {
     #[test]
     fn the_truth_comes_back_as_it_went_in() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(dir.path(), "l", "world 1").unwrap();
+        let mut writer = Writer::create(dir.path(), "l").unwrap();
         writer.session(&session()).unwrap();
-        assert!(!Truth::is_there(dir.path(), "l", "world 1"), "nothing is there before it is whole");
-        writer.finish().unwrap();
-        assert!(Truth::is_there(dir.path(), "l", "world 1"));
+        assert!(!Truth::is_there(dir.path(), &log("world 1")), "nothing is there before it is whole");
+        writer.finish("world 1").unwrap();
+        assert!(Truth::is_there(dir.path(), &log("world 1")));
         let back = Truth::open(dir.path(), &log("world 1")).unwrap();
         assert_eq!(back.of_session("p1-0-0").unwrap(), session().truth);
         assert_eq!(back.of_session("p2-0-0").unwrap(), []);
@@ -199,14 +200,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let complaint = |origin| Truth::open(dir.path(), &log(origin)).err().unwrap().to_string();
         assert!(complaint("world 1").contains("l.db are not there"), "{}", complaint("world 1"));
-        Writer::create(dir.path(), "l", "world 1").unwrap().finish().unwrap();
+        Writer::create(dir.path(), "l").unwrap().finish("world 1").unwrap();
         assert!(complaint("world 2").contains("another simulation"), "{}", complaint("world 2"));
         fs::write(path_of(dir.path(), "l"), "no database".repeat(500)).unwrap();
         assert!(complaint("world 1").contains("cannot be read"), "{}", complaint("world 1"));
         assert!(complaint("world 1").contains("core simulate"));
         // A killed simulation leaves a file that the next one replaces.
         fs::write(path_of(dir.path(), "l").with_extension("db.new"), "half").unwrap();
-        Writer::create(dir.path(), "l", "world 1").unwrap().finish().unwrap();
-        assert!(Truth::is_there(dir.path(), "l", "world 1"));
+        Writer::create(dir.path(), "l").unwrap().finish("world 1").unwrap();
+        assert!(Truth::is_there(dir.path(), &log("world 1")));
     }
 }

@@ -13,11 +13,13 @@ CREATE TABLE search (
     number          INTEGER NOT NULL,
     sense           INTEGER,                -- what was wanted: a sense of the lexicon …
     facet           INTEGER,                -- … of one facet, or NULL for any
+    video           INTEGER,                -- or one known video,
     entry           INTEGER,                -- or a functional query …
     place           INTEGER,                -- … of the person's place
     against_history INTEGER NOT NULL,
     new_pair        INTEGER NOT NULL,
-    phrasing        TEXT NOT NULL,          -- bare | facet | named | title_word | colloquial | functional
+    habit           INTEGER NOT NULL,       -- asked for again and again, in the same words
+    phrasing        TEXT NOT NULL,          -- bare | facet | named | title_word | colloquial | known | functional
     typo            INTEGER NOT NULL,
     step            INTEGER NOT NULL,       -- 0 for a need's first query
     rewritten       TEXT,                   -- the rewrite that the search path used

@@ -101,7 +101,7 @@ impl Catalogue {
         let words = |labels: &[u32]| labels.iter().map(|label| self.words[*label as usize].clone()).collect();
         Doc {
             id: self.id(number).to_owned(),
-            title: self.texts[row.id_end..row.title_end].to_owned(),
+            title: self.title(number).to_owned(),
             tags: words(&self.labels[before.visual_end..row.tags_end]),
             creator: self.words[row.creator as usize].clone(),
             duration_s: row.duration_s,
@@ -120,8 +120,17 @@ impl Catalogue {
         &self.texts[self.before(number).title_end..self.rows[number].id_end]
     }
 
+    pub(super) fn title(&self, number: usize) -> &str {
+        let row = &self.rows[number];
+        &self.texts[row.id_end..row.title_end]
+    }
+
     pub(super) fn duration_s(&self, number: usize) -> f32 {
         self.rows[number].duration_s
+    }
+
+    pub(super) fn published_ms(&self, number: usize) -> i64 {
+        self.rows[number].published_ms
     }
 
     pub(super) fn popularity(&self, number: usize) -> f32 {

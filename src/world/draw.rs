@@ -25,6 +25,12 @@ pub(super) fn poisson(rng: &mut ChaCha8Rng, mean: f64) -> usize {
     count
 }
 
+/// How many times in a row something happens that stops happening after `mean` times on average.
+pub(super) fn geometric(rng: &mut ChaCha8Rng, mean: f64) -> usize {
+    let u = 1.0 - rng.random::<f64>();
+    if mean <= 0.0 { 0 } else { (u.ln() / (mean / (1.0 + mean)).ln()) as usize }
+}
+
 /// Whether something of this probability happens. Always one draw, so that streams stay aligned.
 pub(super) fn chance(rng: &mut ChaCha8Rng, probability: f64) -> bool {
     rng.random::<f64>() < probability
@@ -54,8 +60,18 @@ impl Weighted {
 
     /// An index; 0 when there is no weight at all. One draw.
     pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> usize {
-        let at = rng.random::<f64>() * self.sums.last().copied().unwrap_or(0.0);
-        self.sums.partition_point(|sum| *sum <= at).min(self.sums.len().saturating_sub(1))
+        self.draw_first(self.sums.len(), rng)
+    }
+
+    /// An index below `n`; 0 when there is no weight. One draw.
+    pub(super) fn draw_first(&self, n: usize, rng: &mut ChaCha8Rng) -> usize {
+        let at = rng.random::<f64>() * self.total(n);
+        self.sums[..n].partition_point(|sum| *sum <= at).min(n.saturating_sub(1))
+    }
+
+    /// Weight of the first `n`.
+    pub(super) fn total(&self, n: usize) -> f64 {
+        n.checked_sub(1).map_or(0.0, |last| self.sums[last])
     }
 }
 
@@ -72,6 +88,8 @@ mod tests {
         assert!(mean(&mut || normal(&mut rng)).abs() < 0.03);
         assert!((mean(&mut || normal(&mut rng).powi(2)) - 1.0).abs() < 0.05);
         assert!((mean(&mut || poisson(&mut rng, 2.5) as f64) - 2.5).abs() < 0.06);
+        assert!((mean(&mut || geometric(&mut rng, 2.5) as f64) - 2.5).abs() < 0.1);
+        assert_eq!(mean(&mut || geometric(&mut rng, 0.0) as f64), 0.0);
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl World {
 
 #[cfg(test)]
 mod tests {
+    use super::super::videos::Hidden;
     use super::*;
     use crate::recipe::Recipe;
 
@@ -48,17 +49,18 @@ mod tests {
         let world = World::new(&recipe).unwrap();
         let head = &world.lexicon.of_head[0];
         let watched = |sense: usize, told: bool| {
-            let of_sense = world.of_sense[sense].0.iter().find(|v| world.hidden[**v].told == told).unwrap();
-            Watched { doc: world.docs.id(*of_sense).to_owned(), ..Watched::default() }
+            let is = |h: &Hidden| h.topic == Topic::Sense(sense) && h.told == told;
+            let video = world.hidden.iter().position(is).unwrap();
+            Watched { doc: world.docs.id(video).to_owned(), ..Watched::default() }
         };
         let elsewhere = world.lexicon.of_head[1][0];
-        let need = |sense| Need { want: Want::Sense { sense, facet: None }, against_history: false, new_pair: false };
+        let need = |sense| Need::of(Want::Sense { sense, facet: None });
         let seen = [watched(head[0], true), watched(head[0], false), watched(head[1], true), watched(elsewhere, true)];
         // The oldest of the four is beyond the limit.
         let hints = world.hints(&need(head[0]), &seen);
         assert_eq!(hints, Hints { wanted: 1, wanted_in_words: 0, rival: 1 });
         assert_eq!(world.hints(&need(head[1]), &seen), Hints { wanted: 1, wanted_in_words: 1, rival: 1 });
-        let functional = Need { want: Want::Functional { entry: 0, place: 0 }, ..need(0) };
+        let functional = Need::of(Want::Functional { entry: 0, place: 0 });
         assert_eq!(world.hints(&functional, &seen), Hints::default());
     }
 }

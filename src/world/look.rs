@@ -9,7 +9,7 @@ use super::people::Person;
 use super::videos::{Hidden, Topic};
 use super::{World, phrasing::Phrasing};
 use crate::logs::Click;
-use crate::recipe::stream;
+use crate::recipe::{Kind, stream};
 
 /// Chance that a rank is looked at: the position-bias table that public click simulators share. A person with a need looks
 /// further down; [`Person::haste`] is the exponent.
@@ -17,12 +17,18 @@ const EXAMINE: [f64; 10] = [0.68, 0.61, 0.48, 0.34, 0.28, 0.20, 0.11, 0.10, 0.08
 /// A dwell that ends a need, in seconds (the "long" view of VV10s).
 pub(super) const SATISFIED_S: f64 = 10.0;
 
+/// Share of functional answers that are read on the page and not opened: one abandonment in five is no failure (Diriye et
+/// al. 2012).
+const READ_IN_PASSING: f64 = 0.3;
+
 /// What came of a page.
 pub(super) struct Looked {
     /// In time order.
     pub clicks: Vec<Click>,
     /// A video that answers the need was stayed with for ten seconds.
     pub satisfied: bool,
+    /// A video that answers the need was looked at.
+    pub promising: bool,
     /// When the person was done with it, Unix milliseconds.
     pub end_ms: i64,
     /// Places that were looked at, see [`SearchTruth::seen`].
@@ -40,7 +46,7 @@ impl World {
     pub(super) fn look(&self, person: &Person, need: &Need, shown: &[String], at: Moment, start_ms: i64) -> Looked {
         let mut eyes = stream(self.seed, "world.eyes", &at);
         let mut now_ms = start_ms + 800;
-        let (mut clicks, mut looked_at) = (Vec::new(), 0_u64);
+        let (mut clicks, mut looked_at, mut promising) = (Vec::new(), 0_u64, false);
         for (place, id) in shown.iter().enumerate() {
             let examine = EXAMINE.get(place).copied().unwrap_or(0.05).powf(person.haste);
             let (seen, glance_s) = (chance(&mut eyes, examine), eyes.random_range(0.4..1.2));
@@ -51,28 +57,42 @@ impl World {
             now_ms += (1_000.0 * glance_s) as i64;
             let Some(video) = self.video(id) else { continue };
             let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs.duration_s(video)));
+            let grade = need.grade(&self.hidden, video);
+            promising |= grade > 0.0;
             let mut mind = stream(self.seed, "world.mind", &[&at[..], &[video as u64]].concat());
-            if !chance(&mut mind, self.attraction(need, hidden)) {
+            let in_passing = chance(&mut mind, READ_IN_PASSING);
+            if in_passing && grade == 1.0 && matches!(need.want, Want::Functional { .. }) {
+                return Looked { clicks, satisfied: true, promising, end_ms: now_ms, seen: looked_at };
+            }
+            if !chance(&mut mind, self.attraction(person, need, grade, hidden)) {
                 continue;
             }
-            let grade = need.grade(hidden);
-            let dwell_s = dwell_s(grade, hidden.quality, &mut mind).min(duration_s);
+            let lingers = chance(&mut mind, self.settings.linger_share);
+            // Products have no length.
+            let most_s = if duration_s > 0.0 { duration_s } else { f64::INFINITY };
+            let dwell_s = dwell_s(grade, lingers, hidden.quality, &mut mind).min(most_s);
+            let satisfied = grade > 0.0 && dwell_s >= SATISFIED_S;
+            let buys = chance(&mut mind, self.settings.buy_share / hidden.price);
+            let bought = buys && satisfied && grade == 1.0 && self.settings.kind == Kind::Shop;
             let rank = place as u32 + 1;
-            clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought: false });
+            clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought });
             now_ms += (1_000.0 * dwell_s) as i64 + 500;
-            if grade > 0.0 && dwell_s >= SATISFIED_S {
-                return Looked { clicks, satisfied: true, end_ms: now_ms, seen: looked_at };
+            if satisfied {
+                return Looked { clicks, satisfied: true, promising, end_ms: now_ms, seen: looked_at };
             }
         }
-        Looked { clicks, satisfied: false, end_ms: now_ms, seen: looked_at }
+        Looked { clicks, satisfied: false, promising, end_ms: now_ms, seen: looked_at }
     }
 
-    /// Chance to click what is looked at. People see title and picture; without words for the sense they are less sure.
-    fn attraction(&self, need: &Need, video: &Hidden) -> f64 {
+    /// Chance to click what is looked at. People see title and picture; without words for the sense they are less sure. What is
+    /// off the need is opened by mistake, or because the person likes such things.
+    fn attraction(&self, person: &Person, need: &Need, grade: f64, video: &Hidden) -> f64 {
         let sure = |clear: f64, unclear: f64| if video.told { clear } else { unclear };
-        match need.grade(video) {
-            1.0 => sure(0.8, 0.6),
-            g if g > 0.0 => sure(0.4, 0.35),
+        let (full, liked) = (self.settings.attraction, |s| person.interests.contains(&s));
+        match (grade, video.topic) {
+            (1.0, _) => full * sure(1.0, 0.75),
+            (g, _) if g > 0.0 => full * sure(0.5, 0.45),
+            (_, Topic::Sense(sense)) if liked(sense) => 0.1,
             _ if self.same_head(need, video) => sure(0.05, 0.2),
             _ => 0.03,
         }
@@ -84,11 +104,13 @@ impl World {
     }
 }
 
-/// Log-normal stay: medians of 25 s for an answer, 8 s for the right thing from another side, 1.2 s for a mistake.
-fn dwell_s(grade: f64, quality: f64, rng: &mut rand_chacha::ChaCha8Rng) -> f64 {
+/// Log-normal stay: medians of 25 s for an answer, 8 s for the right thing from another side, 1.2 s for a mistake, and 15 s
+/// for what was not asked for and pleases.
+fn dwell_s(grade: f64, lingers: bool, quality: f64, rng: &mut rand_chacha::ChaCha8Rng) -> f64 {
     match grade {
         1.0 => log_normal(rng, 25.0 * quality, 0.8),
         g if g > 0.0 => log_normal(rng, 8.0 * quality, 0.8),
+        _ if lingers => log_normal(rng, 15.0 * quality, 0.8),
         _ => log_normal(rng, 1.2, 0.6),
     }
 }

@@ -12,8 +12,10 @@ mod needs;
 mod people;
 mod phrasing;
 mod session;
+mod shelf;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod videos;
 
 use anyhow::Result;
@@ -21,9 +23,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::recipe::{Recipe, World as Settings, stream};
-use draw::Weighted;
 use lexicon::Lexicon;
-use videos::{DAY_MS, Hidden, START_MS, Topic};
+use people::Person;
+use shelf::Shelf;
+use timeline::Timeline;
+use videos::{Hidden, START_MS, Topic, WEEK_MS};
 
 pub use catalogue::Catalogue;
 pub use hints::Hints;
@@ -50,10 +54,9 @@ pub struct World {
     lexicon: Lexicon,
     docs: Catalogue,
     hidden: Vec<Hidden>,
-    /// Videos of each sense, and how often each of them is watched.
-    of_sense: Vec<(Vec<usize>, Weighted)>,
-    /// How often each sense is wanted.
-    wanted: Weighted,
+    /// Videos of each sense.
+    of_sense: Vec<Shelf>,
+    timeline: Timeline,
     held_back: Vec<bool>,
     held_back_until_ms: i64,
 }
@@ -65,23 +68,19 @@ impl World {
     /// More heads than the lexicon has.
     pub fn new(recipe: &Recipe) -> Result<Self> {
         let (settings, seed) = (recipe.world.clone(), recipe.seed);
-        let lexicon = Lexicon::english(settings.heads)?;
-        let weights = videos::sense_weights(&lexicon, seed);
-        let (docs, hidden) = videos::make(&lexicon, &settings, seed, &weights);
+        let lexicon = Lexicon::new(&settings)?;
+        let timeline = Timeline::new(&lexicon, &settings, settings.weeks + settings.weeks_after, seed);
+        let (docs, hidden) = videos::make(&lexicon, &settings, seed, &timeline);
         let docs = Catalogue::new(docs);
         let mut of_sense = vec![Vec::new(); lexicon.senses.len()];
         for (video, h) in hidden.iter().enumerate() {
             if let Topic::Sense(sense) = h.topic {
-                of_sense[sense].push(video);
+                of_sense[sense].push((video, docs.published_ms(video), f64::from(docs.popularity(video)).sqrt()));
             }
         }
-        let watched = |videos: Vec<usize>| {
-            let weights = Weighted::new(videos.iter().map(|v| f64::from(docs.popularity(*v)).sqrt()));
-            (videos, weights)
-        };
-        let of_sense = of_sense.into_iter().map(watched).collect();
-        let held_back = held_back(&lexicon, seed, settings.new_pair_share);
-        let span_ms = i64::from(settings.weeks) * 7 * DAY_MS;
+        let of_sense = of_sense.into_iter().map(|videos| Shelf::new(videos, settings.half_life_days)).collect();
+        let held_back = held_back(&lexicon, &timeline.born, seed, settings.new_pair_share);
+        let span_ms = i64::from(settings.weeks) * WEEK_MS;
         // A hundredth of the span later than the held-out time begins: the log's own first and last search, from which
         // that time is reckoned, lie some hours inside the span.
         let share = (1.0 - recipe.mine.held_out_time + 0.01).min(1.0);
@@ -92,8 +91,7 @@ impl World {
             lexicon,
             hidden,
             of_sense,
-            // Wants are less skewed than the catalogue, so that rare senses are wanted in vain often enough.
-            wanted: Weighted::new(weights.iter().map(|w| w.sqrt())),
+            timeline,
             held_back,
             held_back_until_ms: START_MS + (span_ms as f64 * share) as i64,
             docs,
@@ -134,13 +132,14 @@ impl World {
     /// How much a document answers a need, in [0, 1]; 0 for a stranger.
     #[must_use]
     pub fn grade(&self, need: &Need, doc: &str) -> f64 {
-        self.video(doc).map_or(0.0, |video| need.grade(&self.hidden[video]))
+        self.video(doc).map_or(0.0, |video| need.grade(&self.hidden, video))
     }
 
     /// Grades of the `n` documents that answer a need best: what no ranking can exceed.
     #[must_use]
     pub fn best_grades(&self, need: &Need, n: usize) -> Vec<f64> {
-        let mut grades: Vec<f64> = self.hidden.iter().map(|video| need.grade(video)).filter(|g| *g > 0.0).collect();
+        let all = (0..self.hidden.len()).map(|video| need.grade(&self.hidden, video));
+        let mut grades: Vec<f64> = all.filter(|g| *g > 0.0).collect();
         grades.sort_by(|a, b| b.total_cmp(a));
         grades.truncate(n);
         grades
@@ -152,22 +151,26 @@ impl World {
         (video < self.docs.len() && self.docs.id(video) == id).then_some(video)
     }
 
-    /// A video of a sense, popular ones more often; none for a sense that nobody filmed.
-    fn video_about(&self, sense: usize, rng: &mut ChaCha8Rng) -> Option<usize> {
-        let (videos, weights) = &self.of_sense[sense];
-        videos.get(weights.draw(rng)).copied()
+    /// A person as they are in a week.
+    fn person(&self, index: usize, week: u32) -> Person {
+        Person::new(&self.lexicon, &self.settings, &self.timeline, self.seed, index, week)
+    }
+
+    /// A video of a sense that is published by then, popular and new ones more often; none for a sense that nobody filmed.
+    fn video_about(&self, sense: usize, now_ms: i64, rng: &mut ChaCha8Rng) -> Option<usize> {
+        self.of_sense[sense].draw(now_ms, self.settings.evergreen_share, rng)
     }
 }
 
-/// Chooses the senses held back from the first weeks; each head keeps at least one.
-fn held_back(lexicon: &Lexicon, seed: u64, share: f64) -> Vec<bool> {
+/// Chooses the senses held back from the first weeks, among those that are there from the first; each head keeps at least one.
+fn held_back(lexicon: &Lexicon, born: &[u32], seed: u64, share: f64) -> Vec<bool> {
     let mut order: Vec<usize> = (0..lexicon.senses.len()).collect();
     order.shuffle(&mut stream(seed, "world.held_back", &[]));
     let mut left = (share * order.len() as f64).round() as usize;
     let mut held = vec![false; order.len()];
     for sense in order {
         let head = &lexicon.of_head[lexicon.senses[sense].head];
-        if left > 0 && head.iter().filter(|s| !held[**s]).count() > 1 {
+        if left > 0 && born[sense] == 0 && head.iter().filter(|s| !held[**s] && born[**s] == 0).count() > 1 {
             held[sense] = true;
             left -= 1;
         }

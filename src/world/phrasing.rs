@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::draw::{Weighted, chance, pick};
 use super::lexicon::{Category, Lexicon, Sense};
 use super::needs::{Need, Want};
-use super::people::Person;
+use crate::logs::words;
 use crate::recipe::World as Settings;
+
+/// Share of those who give up when a query failed that named the sense.
+const GIVES_UP: f64 = 0.6;
 
 /// How a query says what is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,6 +27,8 @@ pub enum Phrasing {
     TitleWord,
     /// A word that no title of the sense has.
     Colloquial,
+    /// Words of the title of one video.
+    Known,
     /// A functional query.
     Functional,
 }
@@ -39,6 +44,7 @@ pub(super) struct Phrase {
 
 /// A sense's words, as a need of a person uses them.
 struct Words<'a> {
+    lexicon: &'a Lexicon,
     head: &'a str,
     sense: &'a Sense,
     category: &'a Category,
@@ -49,7 +55,7 @@ impl<'a> Words<'a> {
     fn new(lexicon: &'a Lexicon, sense: usize, facet: Option<usize>) -> Self {
         let category = lexicon.category_of(sense);
         let facet = facet.and_then(|f| category.facets.get(f)).map(String::as_str);
-        Self { head: lexicon.head_of(sense), sense: &lexicon.senses[sense], category, facet }
+        Self { lexicon, head: lexicon.head_of(sense), sense: &lexicon.senses[sense], category, facet }
     }
 
     fn say(&self, kind: Phrasing, rng: &mut ChaCha8Rng) -> String {
@@ -59,7 +65,7 @@ impl<'a> Words<'a> {
         let slang = pick(rng, &self.sense.colloquial).map_or("", String::as_str);
         let short = chance(rng, 0.5);
         let parts = match kind {
-            Phrasing::Bare | Phrasing::Functional => [self.head, "", ""],
+            Phrasing::Bare | Phrasing::Known | Phrasing::Functional => [self.head, "", ""],
             Phrasing::Facet if facet.is_empty() => [self.head, any_facet, ""],
             Phrasing::Facet => [self.head, facet, ""],
             Phrasing::Named if short => [self.head, &self.sense.gain, ""],
@@ -68,7 +74,7 @@ impl<'a> Words<'a> {
             Phrasing::Colloquial if short => [slang, any_facet, ""],
             Phrasing::Colloquial => [self.head, slang, ""],
         };
-        join(&parts)
+        self.lexicon.join(&parts)
     }
 }
 
@@ -76,59 +82,93 @@ impl<'a> Words<'a> {
 pub(super) fn oracle(lexicon: &Lexicon, need: &Need) -> Option<String> {
     let Want::Sense { sense, facet } = need.want else { return None };
     let words = Words::new(lexicon, sense, facet);
-    Some(join(&[words.head, &words.sense.gain, words.facet.unwrap_or_default()]))
+    Some(lexicon.join(&[words.head, &words.sense.gain, words.facet.unwrap_or_default()]))
 }
 
-/// The first query for a need.
-pub(super) fn first(
+/// The first query for a need, as it is meant; typing errors come later. `titles` gives the title of a video.
+pub(super) fn first<'a>(
     lexicon: &Lexicon,
     settings: &Settings,
-    person: &Person,
+    titles: impl Fn(usize) -> &'a str,
+    terseness: f64,
     need: &Need,
     rng: &mut ChaCha8Rng,
 ) -> Phrase {
-    let (kind_at, text_at, typo_at): (f64, f64, f64) = (rng.random(), rng.random(), rng.random());
+    let (kind_at, text_at): (f64, f64) = (rng.random(), rng.random());
     let (kind, text) = match need.want {
         Want::Functional { entry, place } => {
             let query = &lexicon.functional[entry].query;
             let place = if text_at < 0.3 { lexicon.places[place].as_str() } else { "" };
-            (Phrasing::Functional, join(&[query, place]))
+            (Phrasing::Functional, lexicon.join(&[query, place]))
         }
+        Want::Video { video } => (Phrasing::Known, some_words(lexicon, titles(video), rng)),
         Want::Sense { sense, facet } => {
-            let bare = settings.ambiguous_share * person.terseness;
-            let slang = settings.colloquial_share * person.terseness;
+            let bare = settings.ambiguous_share * terseness;
+            let open = bare + settings.facet_share * terseness;
             let kind = match kind_at {
                 k if k < bare => Phrasing::Bare,
-                k if k < bare + slang => Phrasing::Colloquial,
-                _ if facet.is_some() && text_at < 0.35 => Phrasing::Facet,
-                _ if text_at < 0.7 => Phrasing::Named,
+                k if k < open => Phrasing::Facet,
+                k if k < open + settings.colloquial_share * terseness => Phrasing::Colloquial,
+                _ if text_at < 0.6 => Phrasing::Named,
                 _ => Phrasing::TitleWord,
             };
             (kind, Words::new(lexicon, sense, facet).say(kind, rng))
         }
     };
-    if typo_at < settings.typo_share
-        && let Some(wrong) = mistype(&text, rng)
-    {
-        return Phrase { kind, text: wrong, meant: Some(text) };
-    }
     Phrase { kind, text, meant: None }
 }
 
+impl Phrase {
+    /// The same with a typing error, where there is a word that is long enough for one.
+    pub(super) fn mistyped(self, lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> Self {
+        match mistype(lexicon, &self.text, rng) {
+            Some(text) => Self { kind: self.kind, text, meant: Some(self.text) },
+            None => self,
+        }
+    }
+}
+
+/// Two to four words of a title, as it has them in turn: what one remembers of a video.
+fn some_words(lexicon: &Lexicon, title: &str, rng: &mut ChaCha8Rng) -> String {
+    let mut words: Vec<String> = words(title).collect();
+    let most = rng.random_range(2..=4);
+    while words.len() > most {
+        words.remove(rng.random_range(0..words.len()));
+    }
+    words.join(lexicon.glue)
+}
+
 /// The next query after one that failed; none when nothing new comes to mind.
-pub(super) fn again(lexicon: &Lexicon, need: &Need, failed: &[Phrase], rng: &mut ChaCha8Rng) -> Option<Phrase> {
+pub(super) fn again<'a>(
+    lexicon: &Lexicon,
+    titles: impl Fn(usize) -> &'a str,
+    need: &Need,
+    failed: &[Phrase],
+    rng: &mut ChaCha8Rng,
+) -> Option<Phrase> {
     let last = failed.last()?;
     if let Some(meant) = &last.meant {
         return Some(Phrase { kind: last.kind, text: meant.clone(), meant: None });
     }
-    let Want::Sense { sense, facet } = need.want else { return None };
-    let words = Words::new(lexicon, sense, facet);
-    let weights = match last.kind {
-        Phrasing::Named => [0.0, 0.4, 0.6],
-        _ => [0.7, 0.1, 0.2],
-    };
-    let kinds = Weighted::new(weights);
     let new = |text: &str| failed.iter().all(|f| f.text != text);
+    let (sense, facet) = match need.want {
+        Want::Sense { sense, facet } => (sense, facet),
+        Want::Video { video } => {
+            // One more word of the title comes to mind.
+            let said: Vec<String> = words(&last.text).collect();
+            let more: Vec<String> = words(titles(video)).filter(|word| !said.contains(word)).collect();
+            let text = lexicon.join(&[&last.text, pick(rng, &more)?]);
+            return new(&text).then_some(Phrase { kind: Phrasing::Known, text, meant: None });
+        }
+        Want::Functional { .. } => return None,
+    };
+    let words = Words::new(lexicon, sense, facet);
+    let explicit = matches!(last.kind, Phrasing::Named | Phrasing::TitleWord);
+    // Who has said what is wanted seldom knows how to say it better.
+    if chance(rng, GIVES_UP) && explicit {
+        return None;
+    }
+    let kinds = Weighted::new(if explicit { [0.3, 0.3, 0.4] } else { [0.75, 0.05, 0.2] });
     for _ in 0..4 {
         let kind = [Phrasing::Named, Phrasing::Facet, Phrasing::TitleWord][kinds.draw(rng)];
         let text = words.say(kind, rng);
@@ -139,8 +179,14 @@ pub(super) fn again(lexicon: &Lexicon, need: &Need, failed: &[Phrase], rng: &mut
     None
 }
 
-/// Swaps, drops or doubles a letter of one word with four letters or more; none when there is no such word.
-fn mistype(text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
+/// A slip of the finger, or in Chinese of the ear; none when there is no word in which one would be likely.
+fn mistype(lexicon: &Lexicon, text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
+    let wrong = if lexicon.homophones.is_empty() { misspell(text, rng)? } else { mishear(lexicon, text, rng)? };
+    (wrong != text).then_some(wrong)
+}
+
+/// Swaps, drops or doubles a letter of one word with four letters or more.
+fn misspell(text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     let mut words: Vec<Vec<char>> = text.split(' ').map(|w| w.chars().collect()).collect();
     let long: Vec<usize> = (0..words.len()).filter(|i| words[*i].len() >= 4).collect();
     let word = &mut words[*pick(rng, &long)?];
@@ -153,43 +199,80 @@ fn mistype(text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
         }
         _ => word.insert(at, word[at]),
     }
-    let wrong = words.iter().map(|w| w.iter().collect::<String>()).collect::<Vec<_>>().join(" ");
-    (wrong != text).then_some(wrong)
+    Some(words.iter().map(|w| w.iter().collect::<String>()).collect::<Vec<_>>().join(" "))
 }
 
-fn join(parts: &[&str]) -> String {
-    parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(" ")
+/// Mostly takes a character for one that sounds or looks like it, else drops one; of texts of two characters or more.
+fn mishear(lexicon: &Lexicon, text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
+    let mut chars: Vec<char> = text.chars().collect();
+    if chars.len() < 2 {
+        return None;
+    }
+    let (drops, any) = (chance(rng, 0.3), rng.random_range(0..chars.len()));
+    let like =
+        |c: char| lexicon.homophones.iter().filter(move |group| group.contains(&c)).flatten().filter(move |o| **o != c);
+    let heard: Vec<usize> = (0..chars.len()).filter(|i| like(chars[*i]).next().is_some()).collect();
+    match pick(rng, &heard) {
+        Some(at) if !drops => {
+            let others: Vec<char> = like(chars[*at]).copied().collect();
+            chars[*at] = *pick(rng, &others)?;
+        }
+        _ => {
+            chars.remove(any);
+        }
+    }
+    Some(chars.into_iter().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::stream;
+    use crate::recipe::{Language, stream};
+
+    fn need(want: Want) -> Need {
+        Need { want, against_history: false, new_pair: false, habit: false }
+    }
 
     fn bare(sense: usize) -> Need {
-        Need { want: Want::Sense { sense, facet: None }, against_history: false, new_pair: false }
+        need(Want::Sense { sense, facet: None })
     }
 
     #[test]
     fn a_typing_error_changes_one_word_a_little_and_short_words_are_spared() {
         let mut rng = stream(3, "typo", &[]);
         for _ in 0..200 {
-            if let Some(wrong) = mistype("jaguar car", &mut rng) {
+            if let Some(wrong) = misspell("jaguar car", &mut rng).filter(|wrong| wrong != "jaguar car") {
                 assert!(wrong.ends_with(" car") && wrong.starts_with('j'), "{wrong}");
                 assert!(strsim::damerau_levenshtein("jaguar car", &wrong) == 1, "{wrong}");
             }
         }
-        assert_eq!(mistype("go car", &mut rng), None);
+        assert_eq!(misspell("go car", &mut rng), None);
+    }
+
+    #[test]
+    fn a_chinese_slip_is_a_homophone_or_a_lost_character() {
+        let settings = Settings { language: Language::Zh, heads: 20, ..Settings::default() };
+        let (lexicon, mut rng) = (Lexicon::new(&settings).unwrap(), stream(3, "typo", &[]));
+        let (mut shorter, mut heard) = (0, 0);
+        for _ in 0..200 {
+            let wrong = mistype(&lexicon, "苹果手机", &mut rng).unwrap();
+            shorter += usize::from(wrong.chars().count() == 3);
+            heard += usize::from(wrong.chars().count() == 4);
+        }
+        assert!(shorter > 30 && heard > 100, "{shorter} {heard}");
+        assert_eq!(mistype(&lexicon, "花", &mut rng), None);
     }
 
     #[test]
     fn a_typo_is_mended_first_and_a_query_is_not_typed_twice() {
-        let lexicon = Lexicon::english(20).unwrap();
+        let lexicon = Lexicon::new(&Settings { heads: 20, ..Settings::default() }).unwrap();
         let mut rng = stream(3, "again", &[]);
         let wrong = Phrase { kind: Phrasing::Bare, text: "mercruy".into(), meant: Some("mercury".into()) };
-        assert_eq!(again(&lexicon, &bare(0), std::slice::from_ref(&wrong), &mut rng).unwrap().text, "mercury");
+        assert_eq!(again(&lexicon, |_| "", &bare(0), std::slice::from_ref(&wrong), &mut rng).unwrap().text, "mercury");
         let mut tried = vec![Phrase { kind: Phrasing::Bare, text: "mercury".into(), meant: None }];
-        while let Some(next) = again(&lexicon, &bare(0), &tried, &mut rng) {
+        for _ in 0..50 {
+            // Some give up.
+            let Some(next) = again(&lexicon, |_| "", &bare(0), &tried, &mut rng) else { continue };
             assert!(tried.iter().all(|t| t.text != next.text));
             tried.push(next);
         }
@@ -198,9 +281,9 @@ mod tests {
 
     #[test]
     fn the_oracle_names_the_sense_and_leaves_functional_needs_alone() {
-        let lexicon = Lexicon::english(20).unwrap();
+        let lexicon = Lexicon::new(&Settings { heads: 20, ..Settings::default() }).unwrap();
         assert_eq!(oracle(&lexicon, &bare(0)).unwrap(), "mercury planet");
         let want = Want::Functional { entry: 0, place: 0 };
-        assert_eq!(oracle(&lexicon, &Need { want, against_history: false, new_pair: false }), None);
+        assert_eq!(oracle(&lexicon, &need(want)), None);
     }
 }

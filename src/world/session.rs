@@ -2,21 +2,25 @@
 
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::{chance, log_normal, poisson};
+use super::draw::{chance, geometric, log_normal, poisson};
 use super::look::{Moment, SearchTruth};
 use super::needs::{Need, Wishes};
-use super::people::Person;
-use super::videos::{DAY_MS, START_MS};
+use super::people::{Person, Spell};
+use super::phrasing::Phrase;
+use super::videos::{DAY_MS, START_MS, WEEK_MS};
 use super::{Page, World, phrasing};
 use crate::logs::{Context, Search, Session, Watched, context_before};
 use crate::recipe::stream;
 
-const WEEK_MS: i64 = 7 * DAY_MS;
 const HOUR_MS: i64 = 3_600_000;
+/// How much less often people try again when they saw an answer on the page and did not take it.
+const PROMISING: f64 = 0.15;
+/// Median seconds between one need and the next, beside what is watched in between.
+const PAUSE_S: f64 = 120.0;
 /// Searches for one need at most.
 const MOST_STEPS: u64 = 3;
 
@@ -38,6 +42,8 @@ pub struct Asked<'a> {
     pub query: &'a str,
     /// What the person wants.
     pub need: &'a Need,
+    /// Up to when the search path knows of videos, Unix milliseconds: its index is brought up to date each night.
+    pub indexed_ms: i64,
 }
 
 /// The search path as the world's people meet it: a question in, a page out.
@@ -66,11 +72,17 @@ impl World {
     /// are asked for, and two search paths are met by the same people with the same needs.
     ///
     /// # Errors
-    /// Those of `search`.
+    /// Those of `search`; weeks for which nothing was published.
     pub fn simulate_person(&self, person: usize, weeks: Range<u32>, search: &SearchFn<'_>) -> Result<Vec<SimSession>> {
-        let who = Person::new(&self.lexicon, &self.wanted, self.seed, person);
+        let most = self.timeline.weeks();
+        ensure!(
+            weeks.end <= most,
+            "this world ends after {most} weeks: raise world.weeks_after to simulate up to week {}",
+            weeks.end
+        );
         let mut sessions = Vec::new();
         for week in weeks {
+            let who = self.person(person, week);
             let mut rng = stream(self.seed, "world.week", &[person as u64, u64::from(week)]);
             for (number, start_ms) in self.starts(&who, week, &mut rng).into_iter().enumerate() {
                 let key = [person as u64, u64::from(week), number as u64];
@@ -97,14 +109,8 @@ impl World {
     fn sit(&self, who: &Person, key: [u64; 3], start_ms: i64, search: &SearchFn<'_>) -> Result<SimSession> {
         let mut rng = stream(self.seed, "world.session", &key);
         let user = self.user_id(key[0] as usize);
-        let wishes = Wishes {
-            lexicon: &self.lexicon,
-            settings: &self.settings,
-            person: who,
-            senses: &self.wanted,
-            held_back: &self.held_back,
-            open: start_ms >= self.held_back_until_ms,
-        };
+        let open = start_ms >= self.held_back_until_ms;
+        let wishes = Wishes { world: self, person: who, week: key[1] as u32, open };
         let mood = if chance(&mut rng, 0.85) { wishes.interest(&mut rng) } else { wishes.any(&mut rng) };
         let session = Session {
             id: format!("{user}-{}-{}", key[1], key[2]),
@@ -125,11 +131,19 @@ impl World {
             truth: Vec::new(),
         };
         sitting.browse(rng.random_range(2..=5), &mut rng);
-        let needs = 1 + poisson(&mut rng, (self.settings.needs_per_session - 1.0).max(0.0));
-        for number in 0..needs as u64 {
+        for number in 0..self.needs(&mut rng) {
             sitting.pursue(number)?;
         }
         Ok(SimSession { session: sitting.session, truth: sitting.truth })
+    }
+}
+
+impl World {
+    /// How many needs a session has: one, or for a share of them many, so that most sessions are short and their mean is not.
+    fn needs(&self, rng: &mut ChaCha8Rng) -> u64 {
+        let (mean, long) = (self.settings.needs_per_session, self.settings.long_session_share);
+        let more = geometric(rng, (mean - 1.0) / long - 1.0) as u64;
+        if chance(rng, long) { 2 + more } else { 1 }
     }
 }
 
@@ -161,7 +175,7 @@ impl Sitting<'_> {
     fn unwatched(&self, sense: usize, rng: &mut ChaCha8Rng) -> Option<usize> {
         let mut video = None;
         for _ in 0..5 {
-            video = self.world.video_about(sense, rng);
+            video = self.world.video_about(sense, self.now_ms, rng);
             let id = video.map(|v| self.world.docs.id(v));
             if self.session.watched.iter().all(|w| Some(w.doc.as_str()) != id) {
                 break;
@@ -175,41 +189,60 @@ impl Sitting<'_> {
         let [person, week, session] = self.key;
         let mut rng = stream(self.world.seed, "world.need", &[person, week, session, number]);
         let recent = &self.senses[..self.senses.len().min(self.world.watched_limit)];
-        let need = self.wishes.need(&mut rng, recent);
+        let (need, habit) = self.wishes.need(&mut rng, recent, self.now_ms);
         let who = self.wishes.person;
-        let first = phrasing::first(&self.world.lexicon, &self.world.settings, who, &need, &mut rng);
-        let between = if chance(&mut rng, 0.4) { rng.random_range(1..=2) } else { 0 };
+        let first = self.first(&need, habit, &mut rng);
+        let between = if chance(&mut rng, 0.5) { rng.random_range(1..=3) } else { 0 };
+        let pause_s = log_normal(&mut rng, PAUSE_S, 1.0).min(1_200.0);
         let mut tried = vec![first];
         for step in 0..MOST_STEPS {
             let moment: Moment = [person, week, session, number, step];
-            if self.ask(&need, &tried, moment)? {
+            let (satisfied, promising) = self.ask(&need, &tried, moment)?;
+            if satisfied {
                 break;
             }
             let mut rng = stream(self.world.seed, "world.again", &moment);
-            let goes_on = chance(&mut rng, who.persistence);
-            let next = phrasing::again(&self.world.lexicon, &need, &tried, &mut rng);
+            let goes_on = chance(&mut rng, who.persistence * if promising { PROMISING } else { 1.0 });
+            let titles = |video: usize| self.world.docs.title(video);
+            let next = phrasing::again(&self.world.lexicon, titles, &need, &tried, &mut rng);
             let Some(next) = next.filter(|_| goes_on) else { break };
             tried.push(next);
             self.now_ms += rng.random_range(2_000..9_000);
         }
-        self.now_ms += rng.random_range(5_000..60_000);
+        self.now_ms += (1_000.0 * pause_s) as i64;
         self.browse(between, &mut rng);
         Ok(())
     }
 
-    /// Types the last phrase and looks at the page; whether that met the need.
-    fn ask(&mut self, need: &Need, tried: &[phrasing::Phrase], moment: Moment) -> Result<bool> {
-        let Some(phrase) = tried.last() else { return Ok(true) };
+    /// What the person types first. A habit has words of its own, plain ones; a slip of the finger may come into any words.
+    fn first(&self, need: &Need, habit: Option<Spell>, rng: &mut ChaCha8Rng) -> Phrase {
+        let (lexicon, settings) = (&self.world.lexicon, &self.world.settings);
+        let titles = |video: usize| self.world.docs.title(video);
+        let phrase = match habit {
+            Some(spell) => {
+                let mut rng = stream(self.world.seed, "world.habit.words", &spell.key);
+                phrasing::first(lexicon, settings, titles, 0.0, need, &mut rng)
+            }
+            None => phrasing::first(lexicon, settings, titles, self.wishes.person.terseness, need, rng),
+        };
+        if chance(rng, settings.typo_share) { phrase.mistyped(lexicon, rng) } else { phrase }
+    }
+
+    /// Types the last phrase and looks at the page; whether that met the need, and whether an answer was at least seen.
+    fn ask(&mut self, need: &Need, tried: &[Phrase], moment: Moment) -> Result<(bool, bool)> {
+        let Some(phrase) = tried.last() else { return Ok((true, true)) };
         let (world, index) = (self.world, self.session.searches.len());
         let id = format!("{}-{}", self.session.id, index);
         let query = phrase.text.clone();
         self.session.searches.push(Search { id, query, time_ms: self.now_ms, ..Search::default() });
         let context = context_before(&self.session, index, world.watched_limit, world.queries_limit);
-        let page = (self.search)(Asked { context: &context, query: &phrase.text, need })?;
+        // The night before, reckoned from the first day.
+        let indexed_ms = START_MS + (self.now_ms - START_MS).div_euclid(DAY_MS) * DAY_MS;
+        let page = (self.search)(Asked { context: &context, query: &phrase.text, need, indexed_ms })?;
         let hints = world.hints(need, &self.session.watched);
         let looked = world.look(self.wishes.person, need, &page.shown, moment, self.now_ms);
         self.now_ms = looked.end_ms;
-        let grade = |id: &String| world.video(id).map_or(0.0, |v| need.grade(&world.hidden[v]));
+        let grade = |id: &String| world.grade(need, id);
         self.truth.push(SearchTruth {
             need: *need,
             phrasing: phrase.kind,
@@ -223,6 +256,6 @@ impl Sitting<'_> {
         });
         let search = &mut self.session.searches[index];
         (search.shown, search.clicks) = (page.shown, looked.clicks);
-        Ok(looked.satisfied)
+        Ok((looked.satisfied, looked.promising))
     }
 }

@@ -1,12 +1,11 @@
-//! The world as a whole: determinism, what is held back, and (ignored, for people) its figures.
+//! The world as a whole: determinism, what is held back, what changes over the weeks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use rayon::prelude::*;
 
 use super::*;
-use crate::logs::{Session, context_before, words};
 use crate::recipe::SearchPath;
 use crate::search::Engine;
 
@@ -20,7 +19,7 @@ struct Bench {
     world: World,
     engine: Engine,
     settings: SearchPath,
-    kept: Mutex<HashMap<String, Page>>,
+    kept: Mutex<HashMap<(i64, String), Page>>,
     _dir: tempfile::TempDir,
 }
 
@@ -32,22 +31,23 @@ impl Bench {
         Self { world, engine, settings: recipe.search.clone(), kept: Mutex::default(), _dir: dir }
     }
 
-    fn plain(&self, query: &str) -> Result<Page> {
-        if let Some(page) = self.kept.lock().unwrap().get(query) {
+    fn plain(&self, asked: Asked) -> Result<Page> {
+        let key = (asked.indexed_ms, asked.query.to_owned());
+        if let Some(page) = self.kept.lock().unwrap().get(&key) {
             return Ok(page.clone());
         }
-        let page = self.page(query, None);
-        self.kept.lock().unwrap().insert(query.to_owned(), page.clone());
+        let page = self.page(asked.indexed_ms, asked.query, None);
+        self.kept.lock().unwrap().insert(key, page.clone());
         Ok(page)
     }
 
-    fn page(&self, query: &str, rewrite: Option<&str>) -> Page {
-        let hits = self.engine.search(query, rewrite, &self.settings).unwrap();
+    fn page(&self, time_ms: i64, query: &str, rewrite: Option<&str>) -> Page {
+        let hits = self.engine.search_as_of(time_ms, query, rewrite, &self.settings).unwrap();
         Page { shown: hits.into_iter().map(|h| h.doc).collect(), rewritten: rewrite.map(str::to_owned) }
     }
 
     fn live(&self, people: std::ops::Range<usize>, weeks: std::ops::Range<u32>) -> Vec<SimSession> {
-        let one = |p: usize| self.world.simulate_person(p, weeks.clone(), &|asked| self.plain(asked.query)).unwrap();
+        let one = |p: usize| self.world.simulate_person(p, weeks.clone(), &|asked| self.plain(asked)).unwrap();
         people.into_par_iter().map(one).collect::<Vec<_>>().into_iter().flatten().collect()
     }
 }
@@ -152,125 +152,64 @@ fn ids_of_other_logs_are_strangers_not_errors() {
     assert!(!bench.world.simulate_person(0, 0..2, &strange).unwrap().is_empty());
 }
 
-/// WeWrite's reading of a log, roughly: what mining will find.
-fn mined(recipe: &Recipe, session: &Session) -> [usize; 4] {
-    let (mut pairs, mut in_context, mut at_once) = (0, 0, 0);
-    let m = &recipe.mine;
-    for (i, search) in session.searches.iter().enumerate() {
-        let dwell = f64::from(search.longest_dwell_s().unwrap_or_default());
-        let soon =
-            search.clicks.first().is_some_and(|c| (c.time_ms - search.time_ms) as f64 / 1e3 < m.reject_click_within_s);
-        at_once += usize::from(dwell >= m.success_dwell_s && soon && (i == 0 || session.searches.len() == 1));
-        let Some(next) = session.searches.get(i + 1) else { continue };
-        let met = f64::from(next.longest_dwell_s().unwrap_or_default()) >= m.success_dwell_s;
-        let gap_s = (next.time_ms - search.time_ms) as f64 / 1e3;
-        if dwell < m.fail_dwell_s && met && gap_s < m.reformulation_gap_s {
-            pairs += 1;
-            let context = context_before(session, i, m.watched_limit, m.queries_limit);
-            let known: Vec<String> = context
-                .watched
-                .iter()
-                .flat_map(|w| words(&w.title).chain(w.tags.iter().flat_map(|t| words(t))))
-                .collect();
-            let old: Vec<String> = words(&search.query).collect();
-            let mut gain = words(&next.query).filter(|w| !old.contains(w)).peekable();
-            in_context += usize::from(gain.peek().is_some() && gain.any(|w| known.contains(&w)));
-        }
-    }
-    [pairs, in_context, at_once, session.searches.len()]
-}
-
 #[test]
-#[ignore = "prints figures for people: cargo test --release figures_of -- --ignored --nocapture"]
-fn figures_of_a_world() {
-    let recipe = Recipe::load(&std::env::var("CORE_RECIPE").unwrap_or_else(|_| "demo".into())).unwrap();
-    let started = std::time::Instant::now();
-    let bench = Bench::new(&recipe);
-    println!("world and index {:.1} s", started.elapsed().as_secs_f64());
-    let sessions = bench.live(0..bench.world.people(), 0..recipe.world.weeks);
-    println!(
-        "lived {:.1} s, {} sessions, {} pages",
-        started.elapsed().as_secs_f64(),
-        sessions.len(),
-        bench.kept.lock().unwrap().len()
-    );
-    let sums = sessions.iter().map(|s| mined(&recipe, &s.session)).reduce(|a, b| std::array::from_fn(|i| a[i] + b[i]));
-    let [pairs, in_context, at_once, searches] = sums.unwrap();
-    println!("searches {searches}, failure→success pairs {pairs}, gain in context {in_context}, at once {at_once}");
-    let one = sessions.iter().filter(|s| s.session.searches.len() == 1).count();
-    println!(
-        "queries per session {:.2}, sessions of one query {:.2}",
-        ratio(searches, sessions.len()),
-        ratio(one, sessions.len())
-    );
-    let all = || sessions.iter().flat_map(|s| s.session.searches.iter().zip(&s.truth));
-    println!(
-        "no click {:.3}, nothing found {:.3}",
-        ratio(all().filter(|(s, _)| s.clicks.is_empty()).count(), searches),
-        ratio(all().filter(|(s, _)| s.shown.is_empty()).count(), searches)
-    );
-    let share = |f: &dyn Fn(&SearchTruth) -> bool| ratio(all().filter(|(_, t)| t.step == 0 && f(t)).count(), searches);
-    println!(
-        "of searches: against the history {:.3}, new pairs {:.3}",
-        share(&|t| t.need.against_history),
-        share(&|t| t.need.new_pair)
-    );
-    let late = sessions.iter().filter(|s| s.truth.iter().any(|t| t.need.new_pair));
-    println!(
-        "pairs with the gain in context in sessions with new pairs: {}",
-        late.map(|s| mined(&recipe, &s.session)[1]).sum::<usize>()
-    );
-    println!("by phrasing: n, satisfied, mean on-need results");
-    let mut by: BTreeMap<String, Vec<&SearchTruth>> = BTreeMap::new();
-    all().for_each(|(_, t)| {
-        by.entry(format!("{:?} {}{}", t.phrasing, t.step, if t.typo { " typo" } else { "" })).or_default().push(t)
-    });
-    for (name, of) in by {
-        let met = of.iter().filter(|t| t.satisfied).count();
-        let shown: usize = of.iter().map(|t| t.grades.iter().filter(|g| **g > 0.0).count()).sum();
-        println!("  {name:20} {:7} {:.3} {:.2}", of.len(), ratio(met, of.len()), ratio(shown, of.len()));
-    }
-    ceiling(&recipe, &bench);
-}
-
-/// First queries met, with the plain path and with the oracle's rewrite merged in; whole weeks, common random numbers.
-fn ceiling(recipe: &Recipe, bench: &Bench) {
-    let weeks = recipe.world.weeks..recipe.world.weeks + 1;
-    let mut table: BTreeMap<String, [usize; 3]> = BTreeMap::new();
-    for person in 0..bench.world.people().min(1_000) {
-        let plain = bench.world.simulate_person(person, weeks.clone(), &|asked| bench.plain(asked.query)).unwrap();
-        for s in &plain {
-            for (number, (search, t)) in s.session.searches.iter().zip(&s.truth).enumerate() {
-                if t.step > 0 {
-                    continue;
-                }
-                let page = bench.page(&search.query, bench.world.oracle_rewrite(&t.need).as_deref());
-                let who = people::Person::new(&bench.world.lexicon, &bench.world.wanted, bench.world.seed, person);
-                let at = moment(&s.session, &s.truth, number, person);
-                let looked = bench.world.look(&who, &t.need, &page.shown, at, search.time_ms);
-                let again = bench.world.look(&who, &t.need, &search.shown, at, search.time_ms);
-                assert_eq!(again.satisfied, t.satisfied, "the bench replays the log");
-                for name in [format!("{:?}", t.phrasing), "all".into(), format!("against {}", t.need.against_history)] {
-                    let row = table.entry(name).or_default();
-                    row[0] += 1;
-                    row[1] += usize::from(t.satisfied);
-                    row[2] += usize::from(looked.satisfied);
-                }
+fn nothing_is_shown_watched_or_known_before_it_is_published() {
+    let bench = Bench::new(&tiny());
+    let published = |id: &str| bench.world.docs.published_ms(bench.world.video(id).unwrap());
+    let mut newborn = 0;
+    for s in bench.live(0..60, 0..3) {
+        assert!(s.session.watched.iter().all(|w| published(&w.doc) <= w.time_ms));
+        newborn += s.session.watched.iter().filter(|w| published(&w.doc) > START_MS).count();
+        for (search, truth) in s.session.searches.iter().zip(&s.truth) {
+            assert!(search.shown.iter().all(|doc| published(doc) <= search.time_ms));
+            newborn += search.shown.iter().filter(|doc| published(doc) > START_MS).count();
+            if let Want::Video { video } = truth.need.want {
+                assert!(bench.world.docs.published_ms(video) <= search.time_ms);
             }
         }
     }
-    println!("first queries: n, plain, oracle");
-    table
-        .iter()
-        .for_each(|(name, r)| println!("  {name:20} {:7} {:.3} {:.3}", r[0], ratio(r[1], r[0]), ratio(r[2], r[0])));
+    assert!(newborn > 100, "and then it is: {newborn}");
 }
 
-fn moment(session: &Session, truth: &[SearchTruth], number: usize, person: usize) -> look::Moment {
-    let need = truth[..=number].iter().filter(|t| t.step == 0).count() as u64 - 1;
-    let mut parts = session.id.split('-').skip(1).map(|p| p.parse::<u64>().unwrap());
-    [person as u64, parts.next().unwrap(), parts.next().unwrap(), need, 0]
+#[test]
+fn later_weeks_want_what_the_first_had_not_heard_of() {
+    let bench = Bench::new(&tiny());
+    let wanted = |week: u32| -> Vec<usize> {
+        let needs = bench.live(0..60, week..week + 1).into_iter().flat_map(|s| s.truth).filter(|t| t.step == 0);
+        needs.filter_map(|t| if let Want::Sense { sense, .. } = t.need.want { Some(sense) } else { None }).collect()
+    };
+    let first = wanted(0);
+    let born = &bench.world.timeline.born;
+    assert!(first.iter().all(|sense| born[*sense] == 0));
+    let new = |week: u32| {
+        let all = wanted(week);
+        all.iter().filter(|sense| born[**sense] > 0).count() as f64 / all.len() as f64
+    };
+    assert!(new(1) > 0.02 && new(2) > new(1), "{} {}", new(1), new(2));
 }
 
-fn ratio(a: usize, b: usize) -> f64 {
-    a as f64 / b.max(1) as f64
+#[test]
+fn a_habit_is_asked_for_in_the_same_words() {
+    let bench = Bench::new(&tiny());
+    let mut words: HashMap<(usize, String), Vec<String>> = HashMap::new();
+    for person in 0..30 {
+        for s in bench.live(person..person + 1, 0..2) {
+            for (search, t) in
+                s.session.searches.iter().zip(&s.truth).filter(|(_, t)| t.need.habit && t.step == 0 && !t.typo)
+            {
+                words.entry((person, format!("{:?}", t.need.want))).or_default().push(search.query.clone());
+            }
+        }
+    }
+    let again: Vec<_> = words.values().filter(|queries| queries.len() > 1).collect();
+    let same = again.iter().filter(|queries| queries.iter().all(|q| *q == queries[0])).count();
+    // Two habits may be for the same thing.
+    assert!(again.len() > 30 && same as f64 > 0.9 * again.len() as f64, "{same} of {}", again.len());
+}
+
+#[test]
+fn weeks_beyond_the_world_are_refused() {
+    let bench = Bench::new(&tiny());
+    let error = bench.world.simulate_person(0, 2..4, &|_| Ok(Page::default())).unwrap_err().to_string();
+    assert!(error.contains("ends after 3 weeks") && error.contains("world.weeks"), "{error}");
 }

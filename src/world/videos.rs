@@ -7,12 +7,14 @@ use rayon::prelude::*;
 
 use super::draw::{Weighted, chance, log_normal, pick};
 use super::lexicon::Lexicon;
+use super::timeline::Timeline;
 use crate::logs::Doc;
-use crate::recipe::{World as Settings, stream};
+use crate::recipe::{Kind, World as Settings, stream};
 
 /// Monday 5 January 2026, 00:00 UTC: when the world's first week starts.
 pub(super) const START_MS: i64 = 1_767_571_200_000;
 pub(super) const DAY_MS: i64 = 86_400_000;
+pub(super) const WEEK_MS: i64 = 7 * DAY_MS;
 
 /// Share of videos that no sense of the lexicon claims.
 const OTHER_SHARE: f64 = 0.08;
@@ -22,8 +24,8 @@ const FUNCTIONAL_SHARE: f64 = 0.02;
 const PICTURE_ONLY_SHARE: f64 = 0.15;
 /// Exponent of the popularity of rank r.
 const ZIPF: f64 = 0.8;
-/// How much rarer a head's second, third and fourth sense are than its first.
-const SENSE_WEIGHTS: [f64; 4] = [1.0, 0.4, 0.2, 0.12];
+/// Mean age of the videos that were there when the log began, in days.
+const MEAN_AGE_DAYS: f64 = 200.0;
 /// Share of visual codes that are wrong, and that are missing.
 const VISUAL_NOISE: f64 = 0.1;
 
@@ -48,48 +50,66 @@ pub(super) struct Hidden {
     pub told: bool,
     /// Multiplies the time people stay; 1 is usual.
     pub quality: f64,
+    /// In shops: the price over what such a thing usually costs.
+    pub price: f64,
 }
 
-/// How often each sense is filmed, and wanted.
-pub(super) fn sense_weights(lexicon: &Lexicon, seed: u64) -> Vec<f64> {
-    let mut rng = stream(seed, "world.senses", &[]);
-    let mut weights = vec![0.0; lexicon.senses.len()];
-    let mut ranks: Vec<usize> = (0..lexicon.heads.len()).collect();
-    ranks.shuffle(&mut rng);
-    for (head, senses) in lexicon.of_head.iter().enumerate() {
-        let of_head = 1.0 / (1.0 + ranks[head] as f64 / 10.0).sqrt();
-        let mut order = senses.clone();
-        order.shuffle(&mut rng);
-        for (place, sense) in order.into_iter().enumerate() {
-            weights[sense] = of_head * SENSE_WEIGHTS[place.min(SENSE_WEIGHTS.len() - 1)];
-        }
-    }
-    weights
-}
-
-/// Makes the catalogue; each video has its own random stream.
-pub(super) fn make(lexicon: &Lexicon, settings: &Settings, seed: u64, weights: &[f64]) -> (Vec<Doc>, Vec<Hidden>) {
+/// Makes the catalogue: what was there when the log began, then the births of each week, in the order of their numbers.
+/// Each video has its own random stream.
+pub(super) fn make(lexicon: &Lexicon, settings: &Settings, seed: u64, timeline: &Timeline) -> (Vec<Doc>, Vec<Hidden>) {
     let mut ranks: Vec<u32> = (0..settings.videos as u32).collect();
     ranks.shuffle(&mut stream(seed, "world.popularity", &[]));
-    let senses = Weighted::new(weights.iter().copied());
+    let births = Births::new(settings, timeline.weeks());
     let one = |i: usize| {
         let mut rng = stream(seed, "world.video", &[i as u64]);
-        let hidden = hidden(lexicon, &senses, &mut rng);
+        let (week, published_ms) = births.of(i, &mut rng);
+        let hidden = hidden(lexicon, timeline.filmed(week), &mut rng);
         let (title, tags) = text(lexicon, &hidden, &mut rng);
-        let age_days = -200.0 * (1.0 - rng.random::<f64>()).ln();
         let doc = Doc {
             id: format!("v{i:07}"),
             title,
             tags,
             creator: creator(lexicon, &hidden, &mut rng),
-            duration_s: log_normal(&mut rng, 240.0, 0.8).clamp(15.0, 7_200.0).round() as f32,
-            published_ms: START_MS - (age_days * DAY_MS as f64) as i64,
+            duration_s: duration_s(settings, &mut rng),
+            published_ms,
             popularity: (1.0 + f64::from(ranks[i])).powf(-ZIPF) as f32,
             visual: visual(lexicon, &hidden, &mut rng),
         };
         (doc, hidden)
     };
     (0..settings.videos).into_par_iter().map(one).unzip()
+}
+
+/// Which videos were there from the start, and in which week each other one is published.
+struct Births {
+    old: usize,
+    per_week: f64,
+    weeks: u32,
+}
+
+impl Births {
+    fn new(settings: &Settings, weeks: u32) -> Self {
+        let old = settings.videos as f64 / (1.0 + settings.births_per_week * f64::from(weeks));
+        let old = old.ceil() as usize;
+        Self { old, per_week: (settings.videos - old) as f64 / f64::from(weeks.max(1)), weeks }
+    }
+
+    /// The week whose senses a video is about, and when it is published, Unix milliseconds.
+    fn of(&self, video: usize, rng: &mut ChaCha8Rng) -> (u32, i64) {
+        let u: f64 = rng.random();
+        let Some(later) = video.checked_sub(self.old) else {
+            let age_days = -MEAN_AGE_DAYS * (1.0 - u).ln();
+            return (0, START_MS - (age_days * DAY_MS as f64) as i64);
+        };
+        let week = ((later as f64 / self.per_week) as u32).min(self.weeks.saturating_sub(1));
+        (week, START_MS + i64::from(week) * WEEK_MS + (u * WEEK_MS as f64) as i64)
+    }
+}
+
+/// Seconds; 0 for products, which have no length.
+fn duration_s(settings: &Settings, rng: &mut ChaCha8Rng) -> f32 {
+    let drawn = log_normal(rng, 240.0, 0.8).clamp(15.0, 7_200.0).round();
+    if settings.kind == Kind::Video { drawn as f32 } else { 0.0 }
 }
 
 fn hidden(lexicon: &Lexicon, senses: &Weighted, rng: &mut ChaCha8Rng) -> Hidden {
@@ -103,12 +123,14 @@ fn hidden(lexicon: &Lexicon, senses: &Weighted, rng: &mut ChaCha8Rng) -> Hidden 
     } else {
         Topic::Sense(senses.draw(rng))
     };
+    // Answers to functional queries have no kind.
     let facets = category(lexicon, topic).map_or(1, |c| lexicon.categories[c].facets.len());
     Hidden {
         topic,
         facet: rng.random_range(0..facets),
         told: !chance(rng, PICTURE_ONLY_SHARE),
         quality: log_normal(rng, 1.0, 0.25),
+        price: log_normal(rng, 1.0, 0.4),
     }
 }
 
@@ -143,15 +165,22 @@ fn text(lexicon: &Lexicon, hidden: &Hidden, rng: &mut ChaCha8Rng) -> (String, Ve
             (words, vec![c.name.clone()])
         }
     };
+    let mut tags = unique(tags);
+    let product = category(lexicon, hidden.topic).and_then(|_| lexicon.products.get(hidden.facet));
     if let Some(category) = category(lexicon, hidden.topic) {
-        // Category words tell the sense as well as its own words do, so a picture-only title goes without them.
-        let fillers = if hidden.told { rng.random_range(0..=2) } else { 0 };
-        (0..fillers).for_each(|_| words.extend(pick(rng, &lexicon.categories[category].title_words).cloned()));
+        // Category words tell the sense as well as its own words do, so a picture-only title goes without them. A shop says
+        // what the thing is like instead.
+        let from = product.map_or(&lexicon.categories[category].title_words, |product| &product.title_words);
+        let fillers = if hidden.told || product.is_some() { rng.random_range(0..=2) } else { 0 };
+        (0..fillers).for_each(|_| words.extend(pick(rng, from).cloned()));
     }
-    if chance(rng, 0.3) {
-        words.push(format!("part {}", rng.random_range(1..=9)));
+    match product {
+        Some(product) => tags.push(lexicon.price(product.price * hidden.price)),
+        None if chance(rng, 0.3) => words.push(lexicon.part(rng.random_range(1..=9))),
+        None => (),
     }
-    (capitalised(&unique(words)), unique(tags))
+    let words = unique(words);
+    (capitalised(lexicon.join(&words.iter().map(String::as_str).collect::<Vec<_>>())), tags)
 }
 
 /// Head (mostly), gain or title words (unless only the picture tells), facet; in one of two orders.
@@ -214,8 +243,7 @@ fn unique(words: Vec<String>) -> Vec<String> {
     kept
 }
 
-fn capitalised(words: &[String]) -> String {
-    let mut title = words.join(" ");
+fn capitalised(mut title: String) -> String {
     if let Some(first) = title.get(..1) {
         let first = first.to_uppercase();
         title.replace_range(..1, &first);

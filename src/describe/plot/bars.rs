@@ -177,6 +177,7 @@ fn said(phrasing: Phrasing) -> &'static str {
         Phrasing::Named => "sense named",
         Phrasing::TitleWord => "title word",
         Phrasing::Colloquial => "colloquial",
+        Phrasing::Known => "known video",
         Phrasing::Functional => "functional",
     }
 }

@@ -6,7 +6,6 @@
 //! misspelt word is still near the word that was meant. A word's letter groups weigh 1 together, the whole word [`WHOLE`].
 
 use crate::logs::words;
-use crate::search::analysis::is_han;
 
 /// Width of a vector.
 pub(super) const WIDTH: usize = 256;
@@ -19,9 +18,7 @@ const WHOLE: f32 = 0.4;
 pub(super) fn embed(text: &str) -> Vec<f32> {
     let mut vector = vec![0.0; WIDTH];
     for word in words(text) {
-        // Chinese is written without spaces: what lies between them is no word but a phrase, and its letter groups tell it.
-        let whole = if word.contains(is_han) { 0.0 } else { WHOLE };
-        add(&mut vector, 0, &word, whole);
+        add(&mut vector, 0, &word, WHOLE);
         let marked: Vec<char> = std::iter::once('^').chain(word.chars()).chain(['$']).collect();
         let groups = 2 * marked.len() - 3;
         let each = 1.0 / (groups as f32).sqrt();

@@ -164,7 +164,8 @@ mod tests {
         assert_eq!(of("jaguar car", "jaguar in the wild"), 0.5);
         assert!(of("jagaur", "jaguar") >= SAME_WORD);
         assert_eq!([of("cat", "car"), of("jaguar", "puma"), of("", "x"), of("?!", "x")], [0.0; 4]);
-        assert_eq!([of("光良第一次", "光良 第一次 现场"), of("光良", "光良第一次")], [0.75, 1.0]);
+        assert_eq!([of("光良第一次", "光良 第一次 现场"), of("光良", "光良第一次")], [1.0, 1.0]);
+        assert_eq!(of("光良第二次", "光良 第一次 现场"), 1.0 / 3.0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::vectors::{self, ShardFile};
 use crate::search::fit::Ranking;
 
 /// Changes when the index's fields, analysis or files change, so that an older index is built anew.
-pub(super) const FORMAT: &str = "stages-1";
+pub(super) const FORMAT: &str = "stages-2";
 pub(super) const FILE: &str = "manifest.json";
 /// Satisfaction of each document, in the order of their numbers, as 32-bit floats, lowest byte first; then a checksum.
 pub(super) const SATISFACTION: &str = "satisfaction.f32";

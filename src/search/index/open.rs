@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub popularity: f64,
     /// `1 / (1 + age in days / 30)`; 0 when the age is not known.
     pub freshness: f64,
+    /// Upload time, Unix milliseconds; 0 when not known.
+    pub published_ms: i64,
 }
 
 impl Opened {
@@ -118,17 +120,19 @@ fn by_number(
 ) -> Result<(Vec<DocAddress>, Vec<Facts>)> {
     let nowhere = DocAddress::new(u32::MAX, 0);
     let mut addresses = vec![nowhere; docs];
-    let mut facts = vec![Facts { popularity: LEAST_POPULARITY, freshness: 0.0 }; docs];
+    let mut facts = vec![Facts { popularity: LEAST_POPULARITY, freshness: 0.0, published_ms: 0 }; docs];
     let searcher = reader.searcher();
     for ((ord, segment), numbers) in (0..).zip(searcher.segment_readers()).zip(numbers) {
         let popularity = segment.fast_fields().f64(columns::POPULARITY)?;
-        let published_ms = segment.fast_fields().i64(columns::PUBLISHED)?;
+        let published = segment.fast_fields().i64(columns::PUBLISHED)?;
         for (doc, number) in (0..).zip(numbers) {
             let number = *number as usize;
             *addresses.get_mut(number).context("a number beyond the last document")? = DocAddress::new(ord, doc);
+            let published_ms = published.first(doc).unwrap_or_default();
             facts[number] = Facts {
                 popularity: popularity.first(doc).unwrap_or(LEAST_POPULARITY),
-                freshness: freshness(published_ms.first(doc).unwrap_or_default(), newest_ms),
+                freshness: freshness(published_ms, newest_ms),
+                published_ms,
             };
         }
     }
