@@ -30,7 +30,7 @@ fn sessions(workspace: &Path, recipe: &Recipe) -> Vec<Session> {
 fn a_chinese_world_is_simulated_indexed_mined_and_searched() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = preset("zh");
-    simulate::run(dir.path(), &recipe, false).unwrap();
+    simulate::run(dir.path(), &recipe, simulate::Part::default(), false).unwrap();
     index::run(dir.path(), &recipe, &recipe.name, Job::Build { anew: false }).unwrap();
     let mined = mine::run(dir.path(), &recipe, &recipe.name, Source::Store).unwrap();
     assert!(mined.rewrites > 50, "{mined:?}");
@@ -53,7 +53,7 @@ fn a_shop_has_prices_and_purchases_and_videos_have_neither() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["shop", "tiny"] {
         let recipe = preset(name);
-        simulate::run(dir.path(), &recipe, false).unwrap();
+        simulate::run(dir.path(), &recipe, simulate::Part::default(), false).unwrap();
         let all = sessions(dir.path(), &recipe);
         let bought = |s: &Session| s.searches.iter().flat_map(|s| &s.clicks).any(|c| c.bought);
         let share = all.iter().filter(|s| bought(s)).count() as f64 / all.len() as f64;

@@ -12,12 +12,14 @@ use crate::world::{Asked, Page};
 /// Pages kept at most: bounds memory in worlds of millions of distinct queries.
 const MOST_KEPT: usize = 200_000;
 
-/// The plain search path with a memory.
+/// The day that the index is of, and the query.
+type Key = (i64, Box<str>);
+
+/// The plain search path with a memory: ids of a page, a line each, which is a third of the memory that ten strings take.
 pub(super) struct PlainPages<'a> {
     engine: &'a Engine,
     settings: &'a SearchPath,
-    /// Ids of a page, a line each: a third of the memory that ten strings take.
-    kept: RwLock<HashMap<(i64, Box<str>), Box<str>>>,
+    kept: RwLock<HashMap<Key, Box<str>>>,
 }
 
 impl<'a> PlainPages<'a> {
