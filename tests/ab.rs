@@ -57,6 +57,7 @@ fn arms_differ_by_what_they_do_and_by_nothing_else() {
 fn treatments_that_share_a_control_get_what_each_would_get_alone() {
     let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), small());
     (recipe.ab.weeks, recipe.ab.looks, recipe.baselines.min_people) = (2, 2, 2);
+    recipe.world.weeks_after = 2;
     simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     mine::run(workspace.path(), &recipe, "tiny", mine::Source::Store).unwrap();
     let names = ab::everything(workspace.path(), "never");
@@ -85,7 +86,8 @@ fn treatments_that_share_a_control_get_what_each_would_get_alone() {
 
 #[test]
 fn later_weeks_are_held_against_the_first_and_the_log_s_own_are_refused() {
-    let (workspace, recipe) = (tempfile::tempdir().unwrap(), small());
+    let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), small());
+    recipe.world.weeks_after = 4;
     simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     let run = |weeks: Vec<u32>| {
         let plan = Plan { weeks, ..plan("never", &["copy-rule", "oracle"], Design::Paired) };
@@ -103,7 +105,8 @@ fn later_weeks_are_held_against_the_first_and_the_log_s_own_are_refused() {
     // The same weeks come out whether they are asked for alone or with others.
     assert_eq!(run(vec![6]).unwrap().trials[0].treatments[1].rows, both.trials[1].treatments[1].rows);
     let error = run(vec![2]).unwrap_err().to_string();
-    assert!(error.contains("weeks 1 to 2") && error.contains("from 3"), "{error}");
+    assert!(error.contains("weeks 1 to 2") && error.contains("from 3 to 6"), "{error}");
+    assert!(run(vec![7]).unwrap_err().to_string().contains("ends with week 6"));
 }
 
 #[test]

@@ -125,7 +125,8 @@ fn hidden_tables_are_out_of_reach_of_what_learns_ranks_and_serves() {
         assert!(HIDDEN.iter().all(|(_, may)| !may.contains(&learner)), "{learner} may not be let in");
     }
     // An import is one way in; opening the files by hand would be another.
-    let inside = |room: &str| HIDDEN.iter().any(|(hidden, _)| *hidden == room);
+    let inside =
+        |room: &str| HIDDEN.iter().any(|(hidden, may)| *hidden == room || *hidden == "truth" && may.contains(&room));
     for (room, path, code) in rooms() {
         assert!(
             inside(&room) || !code.contains("\"truth\""),

@@ -17,7 +17,7 @@ use super::normal::{adds_nothing, normal};
 use super::rank::relevance::{self, Measured};
 use super::rank::{self, Candidate};
 use super::recall::{Asked, Match, Recalled, TermStats, by_address, matches, term_stats};
-use super::{Docs, Hit, Signals, analysis};
+use super::{Docs, Hit, analysis};
 use crate::logs::Seen;
 use crate::recipe::SearchPath;
 
@@ -177,12 +177,11 @@ impl Engine {
         rewrite: Option<&str>,
         settings: &SearchPath,
     ) -> Result<Vec<Hit>> {
-        let searcher = self.opened.reader.searcher();
-        let mut candidates = self.candidates(&searcher, query, rewrite, settings)?;
+        let own = self.query_side(query, settings)?;
+        let other = rewrite.map(|rewrite| self.rewrite_side(query, rewrite, settings)).transpose()?.flatten();
+        let mut candidates = self.candidates(&own, other.as_ref())?;
         candidates.retain(|c| self.opened.facts[c.number as usize].published_ms <= time_ms);
-        let kept = rank::rawrank(candidates, &self.opened.ranking.weights, settings);
-        let page = rank::finerank(kept, settings);
-        page.into_iter().map(|c| self.hit(&searcher, &c)).collect()
+        self.page_of(&own, candidates, settings)
     }
 
     /// Ids of the first `most` documents that leave a stage, best first: what the stages are compared by.
@@ -198,7 +197,9 @@ impl Engine {
         settings: &SearchPath,
     ) -> Result<Vec<String>> {
         let searcher = self.opened.reader.searcher();
-        let mut all = self.candidates(&searcher, query, rewrite, settings)?;
+        let own = self.query_side(query, settings)?;
+        let other = rewrite.map(|rewrite| self.rewrite_side(query, rewrite, settings)).transpose()?.flatten();
+        let mut all = self.candidates(&own, other.as_ref())?;
         if stage != Stage::Recall {
             all = rank::rawrank(all, &self.opened.ranking.weights, settings);
         }
@@ -271,20 +272,6 @@ impl Engine {
         Ok([own, more])
     }
 
-    /// What recall gives to rawrank: every signal of every document, in recall's order.
-    pub(super) fn candidates(
-        &self,
-        searcher: &Searcher,
-        query: &str,
-        rewrite: Option<&str>,
-        settings: &SearchPath,
-    ) -> Result<Vec<Candidate>> {
-        let asked = self.asked(query)?;
-        let rewrite = Self::used(query, rewrite, settings).map(|text| self.asked(text)).transpose()?;
-        let numbers = Recalled::union(&self.recalled(searcher, &asked, rewrite.as_ref(), settings)?);
-        self.signals(searcher, &asked, rewrite.as_ref(), &numbers)
-    }
-
     /// Signals of given documents, in their order.
     pub(super) fn signals(
         &self,
@@ -295,22 +282,7 @@ impl Engine {
     ) -> Result<Vec<Candidate>> {
         let own = self.measure(searcher, asked, numbers)?.measured;
         let other = rewrite.map(|rewrite| self.measure(searcher, rewrite, numbers)).transpose()?;
-        let candidates = numbers.iter().enumerate().map(|(place, &number)| {
-            let (facts, own) = (self.opened.facts[number as usize], own[place]);
-            let signals = Signals {
-                bm25: own.bm25,
-                cosine: own.cosine,
-                visual: own.visual,
-                relevance: own.relevance(),
-                popularity: facts.popularity,
-                freshness: facts.freshness,
-                satisfaction: f64::from(self.opened.satisfaction[number as usize]),
-                rewrite: other.as_ref().map_or(0.0, |m| m.measured[place].relevance()),
-                rawrank: 0.0,
-            };
-            Candidate { number, signals, score: 0.0 }
-        });
-        Ok(candidates.collect())
+        Ok(self.with_signals(numbers, &own, other.as_ref().map(|m| m.measured.as_slice())))
     }
 
     /// How given documents, in their order, lie to one text.

@@ -16,6 +16,7 @@ mod index;
 mod normal;
 mod rank;
 mod recall;
+mod sides;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use explain::Explanation;
 pub use fit::{Observations, Ranking};
 pub use index::{How, Part, Stats, Update};
 pub use rank::Weights;
+pub use sides::Side;
 
 /// Where a workspace keeps the index of a log's documents.
 #[must_use]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
@@ -18,7 +19,7 @@ use super::source::Source;
 use crate::logs::Context;
 use crate::recipe::{Recall, Recipe, SearchPath};
 use crate::search::fake::{Listed, Live as LiveIndex, Ranked, merge};
-use crate::search::{Engine, Hit};
+use crate::search::{Engine, Hit, Side};
 
 /// Everything a request needs.
 pub(super) struct Paths {
@@ -63,6 +64,9 @@ enum Found {
     Listed(Vec<Listed>, u64),
 }
 
+/// What the query finds, once the plain search beside has found it.
+type Own = oneshot::Receiver<Arc<Side>>;
+
 /// A task that ends with whoever waits for it.
 struct Helper<T>(JoinHandle<T>);
 
@@ -96,15 +100,15 @@ impl Paths {
     pub(super) async fn search(self: &Arc<Self>, question: Question) -> Result<Page> {
         let started = Instant::now();
         let (query, size, deadline) = (question.query.clone(), question.size, question.deadline);
-        let paths = self.clone();
+        let (paths, (found, own)) = (self.clone(), oneshot::channel());
         let help = async {
             match paths.source {
                 // The plain path is exactly that: no task beside it.
                 Source::Off => Err(Fate::Off),
-                _ => self.within(deadline, async move { paths.help(question).await }).await,
+                _ => self.within(deadline, async move { paths.help(question, own).await }).await,
             }
         };
-        let (plain, help) = tokio::join!(self.engine_search(&query, None, size), help);
+        let (plain, help) = tokio::join!(self.plain(&query, size, found), help);
         let plain = plain?;
         let mut page = Page {
             hits: Vec::new(),
@@ -158,13 +162,13 @@ impl Paths {
         }
     }
 
-    /// A rewrite, and what it brings.
-    async fn help(&self, question: Question) -> Result<(Fate, Option<(String, Found)>)> {
+    /// A rewrite, and what it brings. What the query finds comes from the plain search beside it.
+    async fn help(&self, question: Question, own: Own) -> Result<(Fate, Option<(String, Found)>)> {
         let Question { query, context, size, .. } = question;
         let (rewrite, fate) = self.source.rewrite(context, &query).await?;
         let Some(rewrite) = rewrite else { return Ok((fate, None)) };
         let found = match self.recipe.serve.recall {
-            Recall::Index => Found::Fused(self.engine_search(&query, Some(rewrite.clone()), size).await?),
+            Recall::Index => Found::Fused(self.fused(query, rewrite.clone(), size, own).await?),
             Recall::Fake => match self.listed(&rewrite) {
                 Some((list, version)) => Found::Listed(list, version),
                 None => return Ok((Fate::Missed, None)),
@@ -178,10 +182,35 @@ impl Paths {
         Some((index.get(rewrite)?, index.info().version))
     }
 
-    async fn engine_search(&self, query: &str, rewrite: Option<String>, size: usize) -> Result<Vec<Hit>> {
-        let (engine, query) = (self.engine.clone(), query.to_owned());
+    /// The plain page. What the query found goes to `found` as soon as it is there.
+    async fn plain(&self, query: &str, size: usize, found: oneshot::Sender<Arc<Side>>) -> Result<Vec<Hit>> {
+        let query = query.to_owned();
+        self.on_engine(size, move |engine, settings| {
+            let own = Arc::new(engine.query_side(&query, settings)?);
+            // Nobody may be waiting for it.
+            let _ = found.send(own.clone());
+            engine.page(&own, None, settings)
+        })
+        .await
+    }
+
+    /// The page with a rewrite fused in. What the rewrite finds is looked for beside the plain search.
+    async fn fused(&self, query: String, rewrite: String, size: usize, own: Own) -> Result<Vec<Hit>> {
+        let other =
+            self.on_engine(size, move |engine, settings| engine.rewrite_side(&query, &rewrite, settings)).await?;
+        let own = own.await.map_err(|_| anyhow!("the plain search beside it failed"))?;
+        self.on_engine(size, move |engine, settings| engine.page(&own, other.as_ref(), settings)).await
+    }
+
+    /// Runs a search for a page of `size` where it may take its time.
+    async fn on_engine<T: Send + 'static>(
+        &self,
+        size: usize,
+        search: impl FnOnce(&Engine, &SearchPath) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let engine = self.engine.clone();
         let settings = SearchPath { page: size, ..self.recipe.search.clone() };
-        let searched = spawn_blocking(move || engine.search(&query, rewrite.as_deref(), &settings)).await;
+        let searched = spawn_blocking(move || search(&engine, &settings)).await;
         searched.map_err(|e| anyhow!("the search panicked: {e}"))?
     }
 }

@@ -1,0 +1,115 @@
+//! A search in two sides that may be looked for at the same time: what the query finds, and what its rewrite finds.
+//!
+//! A side is all that one text costs: its recall, and how the recalled documents lie to it. For the page of both only little is
+//! left to do, namely how each side's text lies to what the other alone recalled. Nothing of the rewrite's side is needed for
+//! the plain page.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use tantivy::Searcher;
+
+use super::engine::Engine;
+use super::rank::relevance::Measured;
+use super::rank::{self, Candidate};
+use super::recall::{Asked, Recalled};
+use super::{Hit, Signals};
+use crate::recipe::SearchPath;
+
+/// What one text finds.
+pub struct Side {
+    /// One state of the index, from recall to the page.
+    searcher: Searcher,
+    asked: Asked,
+    /// The documents, by number, in recall's order.
+    numbers: Vec<u32>,
+    measured: Vec<Measured>,
+}
+
+impl Side {
+    /// How documents, some of them this side's own, lie to its text; in their order.
+    fn over(&self, engine: &Engine, numbers: &[u32]) -> Result<Vec<Measured>> {
+        let mut known: HashMap<u32, Measured> =
+            self.numbers.iter().copied().zip(self.measured.iter().copied()).collect();
+        let others: Vec<u32> = numbers.iter().copied().filter(|number| !known.contains_key(number)).collect();
+        let measured = engine.measure(&self.searcher, &self.asked, &others)?.measured;
+        known.extend(others.into_iter().zip(measured));
+        Ok(numbers.iter().map(|number| known[number]).collect())
+    }
+}
+
+impl Engine {
+    /// What a query finds.
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn query_side(&self, query: &str, settings: &SearchPath) -> Result<Side> {
+        self.side(self.asked(query)?, settings, 1.0)
+    }
+
+    /// What a rewrite of a query finds; nothing where it has no weight, or says nothing that the query does not.
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn rewrite_side(&self, query: &str, rewrite: &str, settings: &SearchPath) -> Result<Option<Side>> {
+        let Some(rewrite) = Self::used(query, Some(rewrite), settings) else { return Ok(None) };
+        self.side(self.asked(rewrite)?, settings, settings.rewrite_weights().recall).map(Some)
+    }
+
+    fn side(&self, asked: Asked, settings: &SearchPath, share: f64) -> Result<Side> {
+        let searcher = self.opened.reader.searcher();
+        let lists = if share > 0.0 {
+            Recalled::of(&self.opened, &searcher, &asked, settings, share)?
+        } else {
+            Recalled::default()
+        };
+        let numbers = Recalled::union(&[lists]);
+        let measured = self.measure(&searcher, &asked, &numbers)?.measured;
+        Ok(Side { searcher, asked, numbers, measured })
+    }
+
+    /// The first page, best first: of the query alone, or with its rewrite fused in (see [`super`]).
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn page(&self, query: &Side, rewrite: Option<&Side>, settings: &SearchPath) -> Result<Vec<Hit>> {
+        self.page_of(query, self.candidates(query, rewrite)?, settings)
+    }
+
+    /// The first page of candidates that the query's side and its rewrite's found.
+    pub(super) fn page_of(&self, query: &Side, candidates: Vec<Candidate>, settings: &SearchPath) -> Result<Vec<Hit>> {
+        let kept = rank::rawrank(candidates, &self.opened.ranking.weights, settings);
+        let page = rank::finerank(kept, settings);
+        page.into_iter().map(|c| self.hit(&query.searcher, &c)).collect()
+    }
+
+    /// What recall gives to rawrank: every signal of every document, in recall's order.
+    pub(super) fn candidates(&self, query: &Side, rewrite: Option<&Side>) -> Result<Vec<Candidate>> {
+        let Some(rewrite) = rewrite else { return Ok(self.with_signals(&query.numbers, &query.measured, None)) };
+        let mut numbers = query.numbers.clone();
+        let known: std::collections::HashSet<u32> = numbers.iter().copied().collect();
+        numbers.extend(rewrite.numbers.iter().filter(|number| !known.contains(number)));
+        let (own, other) = (query.over(self, &numbers)?, rewrite.over(self, &numbers)?);
+        Ok(self.with_signals(&numbers, &own, Some(&other)))
+    }
+
+    /// Signals of documents, from how they lie to the query and to its rewrite.
+    pub(super) fn with_signals(&self, numbers: &[u32], own: &[Measured], other: Option<&[Measured]>) -> Vec<Candidate> {
+        let signals = |(place, &number): (usize, &u32)| {
+            let (facts, own) = (self.opened.facts[number as usize], own[place]);
+            let signals = Signals {
+                bm25: own.bm25,
+                cosine: own.cosine,
+                visual: own.visual,
+                relevance: own.relevance(),
+                popularity: facts.popularity,
+                freshness: facts.freshness,
+                satisfaction: f64::from(self.opened.satisfaction[number as usize]),
+                rewrite: other.map_or(0.0, |other| other[place].relevance()),
+                rawrank: 0.0,
+            };
+            Candidate { number, signals, score: 0.0 }
+        };
+        numbers.iter().enumerate().map(signals).collect()
+    }
+}
