@@ -104,7 +104,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, arms: &Arms) -> Result<Report> {
 fn experiment(workspace: &Path, recipe: &Recipe, names: &Arms, journal: &Journal) -> Result<Report> {
     // The log must be there: the experiment's weeks follow it.
     Store::open_existing(workspace)?.log(&recipe.name)?;
-    let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+    let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
     let world = World::new(recipe)?;
     let [control, treatment] = [names.control, names.treatment].map(|name| Arm::open(workspace, recipe, name));
     let (control, treatment) = (control?, treatment?);

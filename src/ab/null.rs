@@ -72,7 +72,7 @@ pub fn rejections(recipe: &Recipe, runs: usize) -> Result<Null> {
 fn one(recipe: &Recipe) -> Result<Vec<f64>> {
     let world = World::new(recipe)?;
     let folder = std::env::temp_dir().join(format!("core-aa-{}-{}", std::process::id(), recipe.seed));
-    let made = Engine::build(&folder, world.docs(), |_| ()).context("indexing the world of an A/A run");
+    let made = Engine::build(&folder, world.docs(), &recipe.search, |_| ()).context("indexing the world of an A/A run");
     let ps = made.and_then(|engine| {
         let never = Arm::Rewriter(Box::new(Rewriter::Never));
         let (control, treatment) = (&never, &never);

@@ -28,6 +28,7 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     }
     let share = r.search.rewrite_recall;
     ensure!(share <= 10.0, "search.rewrite_recall is {share}: lists ten times the query's are enough; use 10 or less");
+    ensure!(!r.search.encoder.trim().is_empty(), "search.encoder is empty: use hashed, a folder, or an id on the hub");
     let m = &r.model;
     ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
     ensure!(
@@ -95,7 +96,7 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 10] {
     ]
 }
 
-fn at_least_one(r: &Recipe) -> [(&'static str, usize); 22] {
+fn at_least_one(r: &Recipe) -> [(&'static str, usize); 24] {
     [
         ("world.videos", r.world.videos),
         ("world.people", r.world.people),
@@ -116,6 +117,8 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 22] {
         ("search.page", r.search.page),
         ("search.recall", r.search.recall),
         ("search.rawrank", r.search.rawrank),
+        ("search.encoding.max_tokens", r.search.encoding.max_tokens),
+        ("search.encoding.batch", r.search.encoding.batch),
         ("ab.weeks", r.ab.weeks as usize),
         ("ab.resamples", r.ab.resamples),
         ("serve.concurrency", r.serve.concurrency),

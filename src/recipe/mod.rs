@@ -5,6 +5,7 @@
 
 mod check;
 mod errors;
+mod searching;
 mod sections;
 mod seeds;
 mod serving;
@@ -15,7 +16,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-pub use sections::{AbTest, Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train, World};
+pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
+pub use sections::{AbTest, Lora, Mine, ModelShape, Precision, Train, World};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
@@ -140,6 +142,8 @@ mod tests {
             ("[lora]\ntargets = []\n", "lora.targets"),
             ("[fake]\nexamination = []\n", "fake.examination"),
             ("[fake]\nmin_people = 0\n", "fake.min_people"),
+            ("[search]\nencoder = ''\n", "search.encoder"),
+            ("[search.encoding]\nmax_tokens = 0\n", "search.encoding.max_tokens"),
         ] {
             let error = format!("{:#}", Recipe::parse(text, "my.toml").unwrap_err());
             assert!(error.contains(key), "{error}");

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tantivy::directory::MmapDirectory;
 use tantivy::indexer::NoMergePolicy;
@@ -21,16 +20,20 @@ use crate::search::fit::Ranking;
 
 /// Bytes the builder sizes its tables for.
 const BUILD_BYTES: usize = 128 << 20;
-/// Documents between two reports of progress, and embedded at once.
+/// Documents between two reports of progress.
 const TICK: usize = 1_000;
+/// Documents encoded together: enough to sort by length, few enough to hold their vectors in float32.
+const ENCODED: usize = 16_384;
 /// Parts of a text index that has grown this often are made one.
 const MOST_SEGMENTS: usize = 8;
 
-/// The two long parts of a build, for a progress line.
+/// The long parts of a build, for a progress line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Documents whose texts are indexed.
     Texts,
+    /// Documents that the encoder has read.
+    Encoding,
     /// Documents whose vectors stand in a graph.
     Vectors,
 }
@@ -62,13 +65,13 @@ pub struct Update {
 pub(crate) fn update(
     dir: &Path,
     docs: &[Doc],
-    encoder: &str,
+    encoder: &Encoder,
     anew: bool,
     tick: &(impl Fn(Part, u64) -> Result<()> + Sync),
 ) -> Result<Update> {
     let fingerprint = fingerprint_of(docs);
     // Whatever is wrong with an earlier index, building it anew mends it.
-    let earlier = if anew { None } else { open(dir).ok().filter(|e| e.stats.encoder == encoder) };
+    let earlier = if anew { None } else { open(dir).ok().filter(|e| e.stats.encoder.agrees(encoder.identity())) };
     if earlier.as_ref().is_some_and(|e| e.current.fingerprint == fingerprint) {
         return Ok(Update { how: How::Unchanged, added: 0 });
     }
@@ -78,7 +81,7 @@ pub(crate) fn update(
         None => None,
     };
     let (folder, path) = folder::start(dir)?;
-    let build = Build { path: &path, encoder: Encoder::open(encoder)?, name: encoder, tick };
+    let build = Build { path: &path, encoder, tick };
     let (built, done) = match (earlier, new) {
         (Some(earlier), Some(new)) => {
             let done = Update { how: How::Grown, added: new.len() };
@@ -137,8 +140,7 @@ fn only_grown<'a>(earlier: &Opened, docs: &[&'a Doc]) -> Result<Option<Vec<&'a D
 /// A build under way in a folder of its own.
 struct Build<'a, F> {
     path: &'a Path,
-    encoder: Encoder,
-    name: &'a str,
+    encoder: &'a Encoder,
     tick: &'a F,
 }
 
@@ -197,16 +199,15 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
         self.finish(new, manifest.newest_ms, shards, manifest.ranking, &satisfaction)
     }
 
-    /// Embeds documents and puts their vectors behind those that are there.
+    /// Encodes documents and puts their vectors behind those that are there.
     fn append(&self, old: Vec<ShardFile>, docs: &[&Doc]) -> Result<Vec<ShardFile>> {
-        let embedded: Vec<Vec<Vector>> = docs
-            .par_chunks(TICK)
-            .map(|group| {
-                let texts: Vec<String> = group.iter().map(|doc| readable(doc)).collect();
-                Ok(self.encoder.embed(&texts)?.iter().map(|values| Vector::new(values)).collect())
-            })
-            .collect::<Result<_>>()?;
-        vectors::append(self.path, old, embedded.into_iter().flatten().collect(), |n| (self.tick)(Part::Vectors, n))
+        let mut encoded: Vec<Vector> = Vec::with_capacity(docs.len());
+        for group in docs.chunks(ENCODED) {
+            let texts: Vec<String> = group.iter().map(|doc| readable(doc)).collect();
+            let vectors = self.encoder.passages(&texts, &|n| (self.tick)(Part::Encoding, n))?;
+            encoded.extend(vectors.iter().map(|values| Vector::new(values)));
+        }
+        vectors::append(self.path, old, encoded, |n| (self.tick)(Part::Vectors, n))
     }
 
     fn finish(
@@ -220,7 +221,7 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
         let newest_ms = docs.iter().map(|doc| doc.published_ms).fold(newest_ms, i64::max);
         let format = manifest::FORMAT.to_owned();
         manifest::write_satisfaction(self.path, satisfaction)?;
-        Manifest { format, encoder: self.name.to_owned(), newest_ms, shards, ranking }.write(self.path)
+        Manifest { format, encoder: self.encoder.identity().clone(), newest_ms, shards, ranking }.write(self.path)
     }
 }
 
