@@ -3,8 +3,6 @@
 #[path = "common/golden.rs"]
 mod golden;
 
-use std::path::{Path, PathBuf};
-
 use core_rewriter::recipe::{Encoding, Pooling, SearchPath};
 use core_rewriter::search::Encoder;
 use golden::{close, list, numbers};
@@ -13,17 +11,13 @@ use serde_json::Value;
 const TOLERANCE: f64 = 1e-5;
 const FOLDERS: [&str; 2] = ["bert", "xlm_roberta"];
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoder").join(name)
-}
-
 fn rows(name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(folder(&format!("{name}.json"))).unwrap();
+    let text = std::fs::read_to_string(golden::kept(&format!("encoder/{name}.json"))).unwrap();
     list(&serde_json::from_str::<Value>(&text).unwrap()["rows"]).clone()
 }
 
 fn open(name: &str, encoding: Encoding) -> Encoder {
-    let encoder = folder(name).to_str().unwrap().into();
+    let encoder = golden::kept(&format!("encoder/{name}")).to_str().unwrap().into();
     Encoder::open(&SearchPath { encoder, encoding, ..SearchPath::default() }).unwrap()
 }
 
