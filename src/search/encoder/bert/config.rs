@@ -13,6 +13,9 @@ use super::files;
 const CONFIG_BYTES: u64 = 1 << 20;
 /// Most parameters: 4 GiB as float32, twice the largest XLM-RoBERTa that texts are encoded with.
 const MOST_PARAMETERS: u128 = 1 << 30;
+/// Upper bounds of single sizes: what a text takes while it is encoded grows with them.
+const WIDEST: u64 = 1 << 16;
+const MOST_HEADS: u64 = 128;
 
 /// Which network: they differ in how positions are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,13 +87,13 @@ impl Shape {
         };
         let shape = Self {
             family,
-            vocab: size(map, "vocab_size")?,
-            hidden: size(map, "hidden_size")?,
-            layers: size(map, "num_hidden_layers")?,
-            heads: size(map, "num_attention_heads")?,
-            ffn: size(map, "intermediate_size")?,
-            positions: size(map, "max_position_embeddings")?,
-            types: size(map, "type_vocab_size")?,
+            vocab: size(map, "vocab_size", 1 << 24)?,
+            hidden: size(map, "hidden_size", WIDEST)?,
+            layers: size(map, "num_hidden_layers", WIDEST)?,
+            heads: size(map, "num_attention_heads", MOST_HEADS)?,
+            ffn: size(map, "intermediate_size", WIDEST)?,
+            positions: size(map, "max_position_embeddings", WIDEST)?,
+            types: size(map, "type_vocab_size", WIDEST)?,
             norm_eps: number("layer_norm_eps", 1e-12).context("layer_norm_eps is no number")?,
             pad,
             act,
@@ -131,6 +134,11 @@ impl Shape {
             Family::Bert => self.positions,
             Family::XlmRoberta => self.positions.saturating_sub(self.pad as usize + 1),
         }
+    }
+
+    /// Numbers that a layer holds at once for a text of so many tokens: scores of attention, states, the feed-forward's.
+    pub fn floats(&self, tokens: usize) -> usize {
+        tokens * (tokens * self.heads + 4 * self.hidden + self.ffn)
     }
 
     /// Every parameter's name and shape.
@@ -208,10 +216,10 @@ impl Shape {
     }
 }
 
-fn size(map: &Map<String, Value>, key: &str) -> Result<usize> {
+fn size(map: &Map<String, Value>, key: &str, most: u64) -> Result<usize> {
     let value = map.get(key).with_context(|| format!("{key} is missing"))?;
     match value.as_u64() {
-        Some(n @ 1..=0x100_0000) => Ok(n as usize),
-        _ => bail!("{key} = {value} must be a whole number between 1 and 2^24"),
+        Some(n) if (1..=most).contains(&n) => Ok(n as usize),
+        _ => bail!("{key} = {value} must be a whole number between 1 and {most}"),
     }
 }

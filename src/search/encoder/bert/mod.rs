@@ -93,7 +93,7 @@ impl Bert {
         let ids: Vec<Vec<u32>> =
             texts.par_iter().map(|text| self.tokens.ids(&format!("{prefix}{text}"))).collect::<Result<_>>()?;
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-        let batches = batches::plan(&lengths, self.settings.batch);
+        let batches = batches::plan(&lengths, self.settings.batch, |tokens| self.shape.floats(tokens));
         let encoded = batches::on_all_cores(batches.len(), |n| {
             let rows: Vec<&[u32]> = batches[n].iter().map(|place| ids[*place].as_slice()).collect();
             let vectors = self.encode(&rows)?;
@@ -107,7 +107,7 @@ impl Bert {
         Ok(vectors)
     }
 
-    /// Encodes texts that are hard on a network: what would fail later fails now.
+    /// Encodes a first text, and nothing beside it: what would fail later fails now.
     fn try_out(&self) -> Result<()> {
         for (key, prefix) in [
             ("search.encoding.query_prefix", &self.settings.query_prefix),
@@ -119,10 +119,7 @@ impl Bert {
                 "{key} takes all {used} tokens of a text: shorten it, or raise search.encoding.max_tokens"
             );
         }
-        let long = "a ".repeat(self.tokens.longest());
-        let texts = ["", "a", &long].map(|text| self.tokens.ids(text));
-        let [nothing, short, long] = texts;
-        self.encode(&[&nothing?, &short?, &long?]).map(|_| ())
+        self.encode(&[&self.tokens.ids("")?, &self.tokens.ids("a text")?]).map(|_| ())
     }
 
     /// The vectors of texts by their ids, in one batch. A text without any is all zeros.

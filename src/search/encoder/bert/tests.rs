@@ -9,6 +9,11 @@ use super::*;
 use crate::recipe::SearchPath;
 use crate::search::Encoder;
 
+/// A change of a folder, or of how it is asked.
+type Change = dyn Fn(&Path, &mut SearchPath);
+/// Words of an error, and the change of a header that leads to it.
+type Spoilt<'a> = (&'a str, &'a dyn Fn(&mut Value));
+
 const FILES: [&str; 4] = ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"];
 
 fn golden(name: &str) -> PathBuf {
@@ -87,7 +92,9 @@ fn another_kind_of_model_is_refused_by_name() {
         ("num_hidden_layers", json!(3), "encoder.layer.2.attention.self.query.bias is missing"),
         ("hidden_size", json!(64), "has shape [87, 32], but config.json asks for [87, 64]"),
         ("vocab_size", json!(16_000_000), "shape"),
-        ("intermediate_size", json!(16_000_000), "parameters"),
+        ("intermediate_size", json!(16_000_000), "between 1 and 65536"),
+        ("num_attention_heads", json!(256), "between 1 and 128"),
+        ("hidden_size", json!(65_536), "parameters"),
         ("max_position_embeddings", json!(2), "no room"),
         ("pad_token_id", json!(900), "pad_token_id"),
         ("layer_norm_eps", json!("x"), "layer_norm_eps"),
@@ -104,7 +111,7 @@ fn another_kind_of_model_is_refused_by_name() {
 #[test]
 fn weights_that_are_not_those_of_the_config_are_refused_by_tensor() {
     let first = "embeddings.word_embeddings.weight";
-    let changes: [(&str, &dyn Fn(&mut Value)); 5] = [
+    let changes: [Spoilt; 5] = [
         ("embeddings.LayerNorm.bias is missing", &|h| {
             let tensor = h["embeddings.LayerNorm.bias"].take();
             h.as_object_mut().unwrap().remove("embeddings.LayerNorm.bias");
@@ -178,7 +185,7 @@ fn options_that_leave_no_room_are_refused_by_key() {
 
 #[test]
 fn the_fingerprint_knows_everything_that_a_vector_depends_on() {
-    let of = |change: &dyn Fn(&Path, &mut SearchPath)| {
+    let of = |change: &Change| {
         let dir = copy();
         let mut settings = settings(dir.path());
         change(dir.path(), &mut settings);
@@ -186,12 +193,12 @@ fn the_fingerprint_knows_everything_that_a_vector_depends_on() {
     };
     let own = of(&|_, _| ());
     assert_eq!((own.dimension, own.options.as_str()), (32, "mean, 64 tokens"));
-    let same: [&dyn Fn(&Path, &mut SearchPath); 3] =
+    let same: [&Change; 3] =
         [&|_, _| (), &|_, s| (s.encoding.pooling, s.encoding.batch) = (Pooling::Mean, 1), &|dir, _| {
             edit(&dir.join("config.json"), |c| c["transformers_version"] = json!("6"))
         }];
-    assert!(same.iter().all(|change| of(*change).agrees(&own)));
-    let other: [&dyn Fn(&Path, &mut SearchPath); 7] = [
+    assert!(same.iter().all(|change| of(change).agrees(&own)));
+    let other: [&Change; 7] = [
         &|_, s| s.encoding.pooling = Pooling::Cls,
         &|_, s| s.encoding.query_prefix = "query: ".into(),
         &|_, s| s.encoding.passage_prefix = "query: ".into(),
@@ -206,7 +213,7 @@ fn the_fingerprint_knows_everything_that_a_vector_depends_on() {
             fs::write(&path, bytes).unwrap();
         },
     ];
-    let all: std::collections::HashSet<String> = other.iter().map(|change| of(*change).fingerprint).collect();
+    let all: std::collections::HashSet<String> = other.iter().map(|change| of(change).fingerprint).collect();
     assert!(all.len() == 7 && !all.contains(&own.fingerprint), "{all:?}");
 }
 
