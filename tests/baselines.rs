@@ -63,7 +63,7 @@ fn rules_learn_from_training_people_before_training_ends_and_from_nothing_else()
             other.iter().try_for_each(|session| log.session(session))
         })
         .unwrap();
-    Engine::build(&index_dir(spoilt_place.path(), "tiny"), &docs, |_| ()).unwrap();
+    Engine::build(&index_dir(spoilt_place.path(), "tiny"), &docs, &recipe.search, |_| ()).unwrap();
     for place in [clean.path(), spoilt_place.path()] {
         mine::run(place, &recipe, "tiny", mine::Source::Store).unwrap();
     }

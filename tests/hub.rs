@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::Device;
 use core_rewriter::model::{Policy, hub};
+use core_rewriter::recipe::SearchPath;
+use core_rewriter::search::Encoder;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -85,16 +87,15 @@ fn respond(path: &str, range: Option<(&str, &str)>, repos: &[(&str, Answer)], ho
         Answer::OnlyPickles => None,
     };
     if path.starts_with("/api/models/") {
-        let mut names: Vec<String> = folder.map_or_else(
-            || ["config.json", "tokenizer.json"].map(str::to_owned).to_vec(),
-            |f| std::fs::read_dir(f).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect(),
-        );
+        let mut names: Vec<String> =
+            folder.map_or_else(|| ["config.json", "tokenizer.json"].map(str::to_owned).to_vec(), |f| files(f, ""));
         names.push("pytorch_model.bin".into());
         let siblings: Vec<_> = names.iter().map(|name| serde_json::json!({ "rfilename": name })).collect();
         let info = serde_json::json!({ "siblings": siblings, "sha": COMMIT });
         return (200, "content-type: application/json\r\n".into(), info.to_string().into_bytes());
     }
-    let file = trimmed.rsplit('/').next().unwrap_or_default();
+    // `owner/name/resolve/revision/file`, and the file may lie in a folder.
+    let file = trimmed.splitn(5, '/').nth(4).unwrap_or_default();
     let Some(body) = folder.and_then(|f| std::fs::read(f.join(file)).ok()) else { return none(404) };
     let mut headers = format!("x-repo-commit: {COMMIT}\r\netag: \"{id}-{file}\"\r\n").replacen('/', "-", 1);
     // Large files live elsewhere on the real hub, behind a redirection that carries the etag.
@@ -107,6 +108,13 @@ fn respond(path: &str, range: Option<(&str, &str)>, repos: &[(&str, Answer)], ho
     let to = to.parse().map_or(body.len(), |to: usize| to + 1).min(body.len());
     headers += &format!("content-range: bytes {from}-{}/{}\r\n", to - 1, body.len());
     (206, headers, body[from..to].to_vec())
+}
+
+/// Names of all files under a folder.
+fn files(folder: &Path, before: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap());
+    let named = entries.map(|e| (e.path(), format!("{before}{}", e.file_name().into_string().unwrap())));
+    named.flat_map(|(path, name)| if path.is_dir() { files(&path, &format!("{name}/")) } else { vec![name] }).collect()
 }
 
 /// Asks [`hub::resolve`] in a process with the given environment; the folder, or the error's text.
@@ -151,6 +159,17 @@ fn folders(tmp: &Path) -> (PathBuf, PathBuf) {
     let (single, sharded) = (save("single", None), save("sharded", Some(bytes as u64 / 3)));
     assert!(!sharded.join("model.safetensors").exists());
     (single, sharded)
+}
+
+#[test]
+fn an_encoder_is_fetched_with_what_says_how_its_states_are_pooled() {
+    let server = Server::start(vec![("a/encoder", Answer::Files(golden::kept("encoder/bert")))]);
+    let home = tempfile::tempdir().unwrap();
+    let folder = ask("a/encoder", home.path(), &[("HF_ENDPOINT", &server.endpoint)]).unwrap();
+    assert!(folder.join("1_Pooling/config.json").is_file());
+    let settings = SearchPath { encoder: folder.to_str().unwrap().into(), ..SearchPath::default() };
+    assert_eq!(Encoder::open(&settings).unwrap().identity().dimension, 32);
+    assert!(!server.seen().iter().any(|r| r.contains(".bin")), "{:?}", server.seen());
 }
 
 #[test]

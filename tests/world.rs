@@ -41,7 +41,7 @@ fn a_chinese_world_is_simulated_indexed_mined_and_searched() {
     // What a reformulation adds is a word of its own, though no space stands before it.
     let grown = rows.iter().filter_map(|row| Some((&row.query, row.target.as_ref()?)));
     assert!(grown.clone().filter(|(query, target)| target.starts_with(query.as_str())).count() > 20);
-    let engine = Engine::open(&index_dir(dir.path(), &recipe.name)).unwrap();
+    let engine = Engine::open(&index_dir(dir.path(), &recipe.name), &recipe.search).unwrap();
     let (query, target) = grown.into_iter().next().unwrap();
     for text in [query, target] {
         assert!(!engine.search(text, None, &recipe.search).unwrap().is_empty(), "{text}");

@@ -77,7 +77,7 @@ fn tally(recipe: &Recipe, runs: usize, journal: &Journal) -> Result<Null> {
 fn one(recipe: &Recipe) -> Result<Vec<Verdict>> {
     let world = World::new(recipe)?;
     let folder = std::env::temp_dir().join(format!("core-aa-{}-{}", std::process::id(), recipe.seed));
-    let made = Engine::build(&folder, world.docs(), |_| ()).context("indexing the world of an A/A run");
+    let made = Engine::build(&folder, world.docs(), &recipe.search, |_| ()).context("indexing the world of an A/A run");
     let verdicts = made.and_then(|engine| {
         let (control, treatments) = (plain(), [plain()]);
         let first = recipe.world.weeks + recipe.ab.after_weeks;

@@ -149,8 +149,7 @@ fn typed(world: &World, most: usize) -> Result<Vec<String>> {
 fn ours(dir: &Path, docs: &[Doc], queries: &[String], recipe: &Recipe) -> Result<Vec<Row>> {
     let started = Instant::now();
     let tick = |_, _| stop::check("nothing of a benchmark is kept");
-    Engine::update(dir, docs, &recipe.search.encoder, true, tick)?;
-    let engine = Engine::open(dir)?;
+    let (engine, _) = Engine::update(dir, docs, &recipe.search, true, tick)?;
     let build_s = started.elapsed().as_secs_f64();
     let settings = SearchPath { page: PAGE, ..recipe.search.clone() };
     let texts = SearchPath { vector_recall: 0, ..settings.clone() };

@@ -92,7 +92,7 @@ pub(super) fn run(workspace: &Path, recipe: &Recipe) -> Result<Report> {
 }
 
 fn judge(workspace: &Path, recipe: &Recipe, journal: &Journal) -> Result<Report> {
-    let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+    let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
     let world = World::new(recipe)?;
     let held_out = |p: &usize| person_split(recipe, &world.user_id(*p)) != Split::Train;
     let people: Vec<usize> = (0..world.people()).filter(held_out).collect();

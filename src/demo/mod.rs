@@ -96,7 +96,7 @@ fn earlier(workspace: &Path, recipe: &Recipe, fingerprint: &str) -> Result<Optio
     let Some((checkpoint, _)) = newest.filter(|(_, step)| *step == report.trained.steps) else { return Ok(None) };
     let log = Store::open_existing(workspace)?.find_log(&recipe.name)?;
     if log.is_none_or(|log| log.searches != report.log.searches)
-        || Engine::open(&index_dir(workspace, &recipe.name)).is_err()
+        || Engine::open(&index_dir(workspace, &recipe.name), &recipe.search).is_err()
     {
         return Ok(None);
     }

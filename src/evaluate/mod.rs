@@ -78,7 +78,7 @@ fn evaluate(workspace: &Path, recipe: &Recipe, rewriters: &[&str], journal: &Jou
         );
     }
     let trained = trained_pairs(&store.examples(&log, Split::Train)?);
-    let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+    let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
     let plain = rows.iter().map(|row| reciprocal_rank(&engine, recipe, row, None)).collect::<Result<Vec<_>>>()?;
     let (mut scores, mut samples) = (Vec::new(), Vec::new());
     for name in rewriters {

@@ -60,6 +60,8 @@ impl Report {
             "segments",
             "text_bytes",
             "vector_bytes",
+            "encoder",
+            "dimension",
             "shards",
             "fitted_on",
             "pairs",
@@ -77,6 +79,8 @@ impl Report {
             self.stats.segments.into(),
             size(self.stats.text_bytes),
             size(self.stats.vector_bytes),
+            self.stats.encoder.name.as_str().into(),
+            self.stats.encoder.dimension.into(),
             self.stats.shards.into(),
             self.ranking.fitted_on.as_deref().into(),
             self.ranking.pairs.into(),
@@ -95,18 +99,13 @@ pub fn run(workspace: &Path, recipe: &Recipe, log: &str, job: Job) -> Result<Rep
     let dir = index_dir(workspace, log);
     match job {
         Job::Stats => {
-            let engine = Engine::open(&dir)?;
-            Ok(report(log, &engine, None, false, 0.0))
+            let (stats, ranking) = Engine::look(&dir)?;
+            Ok(Report { log: log.to_owned(), update: None, fitted: false, build_s: 0.0, stats, ranking })
         }
         Job::Build { anew } => Journal::record(workspace, "index", log, &recipe.to_toml(), |journal| {
             build(workspace, recipe, log, anew, journal)
         }),
     }
-}
-
-fn report(log: &str, engine: &Engine, update: Option<Update>, fitted: bool, build_s: f64) -> Report {
-    let (stats, ranking) = (engine.stats().clone(), engine.ranking().clone());
-    Report { log: log.to_owned(), update, fitted, build_s, stats, ranking }
 }
 
 fn build(workspace: &Path, recipe: &Recipe, log: &str, anew: bool, journal: &Journal) -> Result<Report> {
@@ -117,12 +116,11 @@ fn build(workspace: &Path, recipe: &Recipe, log: &str, anew: bool, journal: &Jou
     let docs = store.docs(&log)?;
     let started = Instant::now();
     let bars = Bars::new(journal, docs.len());
-    let update = Engine::update(&dir, &docs, &recipe.search.encoder, anew, |part, n| {
+    let (mut engine, update) = Engine::update(&dir, &docs, &recipe.search, anew, |part, n| {
         bars.inc(part, n);
         stop::check(ADVICE)
     })?;
     let build_s = started.elapsed().as_secs_f64();
-    let mut engine = Engine::open(&dir)?;
     bars.finish(&match update.how {
         How::Unchanged => format!("{} documents, up to date", engine.len()),
         _ => format!("{} of {} documents, {:.0} a second", update.added, engine.len(), update.added as f64 / build_s),
@@ -134,7 +132,8 @@ fn build(workspace: &Path, recipe: &Recipe, log: &str, anew: bool, journal: &Jou
         let (ranking, satisfaction) = learn(&store, recipe, &log, &engine, journal)?;
         engine = engine.refit(&dir, Ranking { key, ..ranking }, &satisfaction)?;
     }
-    let report = report(&log.name, &engine, Some(update), fitted, build_s);
+    let (stats, ranking) = (engine.stats().clone(), engine.ranking().clone());
+    let report = Report { log: log.name, update: Some(update), fitted, build_s, stats, ranking };
     journal.emit(&Event::Report {
         title: "index".into(),
         fingerprint: engine.fingerprint().to_owned(),
@@ -200,7 +199,12 @@ impl<'a> Bars<'a> {
     fn inc(&self, part: Part, n: u64) {
         let mut now = self.now.lock().expect("no holder of the line panics");
         if now.0 != part {
-            *now = (part, self.journal.progress("vectors", self.docs as u64));
+            let name = match part {
+                Part::Texts => "index",
+                Part::Encoding => "encode",
+                Part::Vectors => "vectors",
+            };
+            *now = (part, self.journal.progress(name, self.docs as u64));
         }
         now.1.inc(n);
     }

@@ -13,7 +13,14 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use super::weights::shard_names;
 
 const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
-const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+const OPTIONAL: [&str; 5] = [
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    // How sentence-transformers makes a vector of an encoder's states.
+    "modules.json",
+    "1_Pooling/config.json",
+];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 

@@ -29,6 +29,7 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     check_world(&r.world)?;
     let share = r.search.rewrite_recall;
     ensure!(share <= 10.0, "search.rewrite_recall is {share}: lists ten times the query's are enough; use 10 or less");
+    ensure!(!r.search.encoder.trim().is_empty(), "search.encoder is empty: use hashed, a folder, or an id on the hub");
     let m = &r.model;
     ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
     ensure!(
@@ -158,7 +159,7 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 25] {
     ]
 }
 
-fn at_least_one(r: &Recipe) -> [(&'static str, usize); 26] {
+fn at_least_one(r: &Recipe) -> [(&'static str, usize); 28] {
     [
         ("world.videos", r.world.videos),
         ("world.people", r.world.people),
@@ -179,6 +180,8 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 26] {
         ("search.page", r.search.page),
         ("search.recall", r.search.recall),
         ("search.rawrank", r.search.rawrank),
+        ("search.encoding.max_tokens", r.search.encoding.max_tokens),
+        ("search.encoding.batch", r.search.encoding.batch),
         ("ab.weeks", r.ab.weeks as usize),
         ("ab.looks", r.ab.looks as usize),
         ("ab.resamples", r.ab.resamples),

@@ -6,6 +6,7 @@
 mod check;
 mod errors;
 mod experiment;
+mod searching;
 mod sections;
 mod seeds;
 mod serving;
@@ -18,7 +19,8 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
-pub use sections::{Fusion, Lora, Mine, ModelShape, Precision, RewriteWeights, SearchPath, Train};
+pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
+pub use sections::{Lora, Mine, ModelShape, Precision, Train};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
@@ -152,6 +154,8 @@ mod tests {
             ("[lora]\ntargets = []\n", "lora.targets"),
             ("[fake]\nexamination = []\n", "fake.examination"),
             ("[fake]\nmin_people = 0\n", "fake.min_people"),
+            ("[search]\nencoder = ''\n", "search.encoder"),
+            ("[search.encoding]\nmax_tokens = 0\n", "search.encoding.max_tokens"),
         ] {
             let error = format!("{:#}", Recipe::parse(text, "my.toml").unwrap_err());
             assert!(error.contains(key), "{error}");

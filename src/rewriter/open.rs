@@ -41,11 +41,11 @@ impl Rewriter {
             }
             "nearest" => {
                 let seen = learn(workspace, recipe, ValidQueries::add)?;
-                let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+                let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
                 Ok(Self::Nearest(Box::new(Nearest::fit(engine, seen, &recipe.baselines)?)))
             }
             "prf" => {
-                let engine = Engine::open(&index_dir(workspace, &recipe.name))?;
+                let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
                 let rule = Feedback::new(engine, recipe.search.clone(), recipe.baselines.clone());
                 Ok(Self::Feedback(Box::new(rule)))
             }

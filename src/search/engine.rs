@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tantivy::collector::TopDocs;
 use tantivy::query::TermQuery;
@@ -10,7 +10,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{Searcher, TantivyDocument, Term};
 
-use super::encoder::{Encoder, HASHED};
+use super::encoder::Encoder;
 use super::fit::Ranking;
 use super::index::{self, Opened, Part, RECALLED, Stats, Update, Vector};
 use super::normal::{adds_nothing, normal};
@@ -60,46 +60,71 @@ impl Engine {
         analysis::analyzer()
     }
 
-    /// Indexes documents under `dir`, with our own encoder, and opens the result. `tick(n)` hears of every `n` documents done.
+    /// Indexes documents under `dir`, with the encoder of `settings`, and opens the result. `tick(n)` hears of every `n`
+    /// documents done.
     ///
     /// The new index takes the earlier one's place only when it is whole. Of two documents with one id the later counts.
     ///
     /// # Errors
-    /// A folder that cannot be written, a full disk.
-    pub fn build(dir: &Path, docs: &(impl Docs + ?Sized), tick: impl Fn(u64) + Sync) -> Result<Self> {
+    /// A folder that cannot be written, a full disk; an encoder that does not open.
+    pub fn build(
+        dir: &Path,
+        docs: &(impl Docs + ?Sized),
+        settings: &SearchPath,
+        tick: impl Fn(u64) + Sync,
+    ) -> Result<Self> {
         let texts = |part, n| {
             if part == Part::Texts {
                 tick(n);
             }
             Ok(())
         };
-        index::update(dir, docs, HASHED, true, &texts)?;
-        Self::open(dir)
+        Ok(Self::update(dir, docs, settings, true, texts)?.0)
     }
 
-    /// Brings the index under `dir` up to date: only new documents are worked on when the catalogue has merely grown, unless
-    /// all is to be built `anew`. An error of `tick` ends the build and leaves the index in use as it is.
+    /// Brings the index under `dir` up to date, and opens it: only new documents are worked on when the catalogue has merely
+    /// grown and the encoder is the earlier index's, unless all is to be built `anew`. An error of `tick` ends the build and
+    /// leaves the index in use as it is.
     ///
     /// # Errors
-    /// Those of [`Engine::build`] and of `tick`; an encoder that does not open.
+    /// Those of [`Engine::build`] and of `tick`.
     pub fn update(
         dir: &Path,
         docs: &(impl Docs + ?Sized),
-        encoder: &str,
+        settings: &SearchPath,
         anew: bool,
         tick: impl Fn(Part, u64) -> Result<()> + Sync,
-    ) -> Result<Update> {
-        index::update(dir, docs, encoder, anew, &tick)
+    ) -> Result<(Self, Update)> {
+        let encoder = Encoder::open(settings)?;
+        let update = index::update(dir, docs, &encoder, anew, &tick)?;
+        Ok((Self { opened: index::open(dir)?, analyzer: analysis::analyzer(), encoder }, update))
     }
 
-    /// Opens the index under `dir`.
+    /// Opens the index under `dir`, to be asked with the encoder of `settings`.
     ///
     /// # Errors
-    /// No index there, or one that cannot be read; the sentence names the file and says how to rebuild it.
-    pub fn open(dir: &Path) -> Result<Self> {
+    /// No index there, or one that cannot be read; an encoder that does not open, or is not the one that the index was built
+    /// with. The sentence says how to rebuild it.
+    pub fn open(dir: &Path, settings: &SearchPath) -> Result<Self> {
         let opened = index::open(dir)?;
-        let encoder = Encoder::open(&opened.stats.encoder)?;
+        let encoder = Encoder::open(settings)?;
+        let (held, asked) = (&opened.stats.encoder, encoder.identity());
+        ensure!(
+            held.agrees(asked),
+            "the search index in {} holds vectors of the encoder {held}, and the recipe's search.encoder is {asked}: run \
+             `core index build` with this recipe, or search with the recipe that the index was built with",
+            dir.display()
+        );
         Ok(Self { opened, analyzer: analysis::analyzer(), encoder })
+    }
+
+    /// Sizes and weights of the index under `dir`, whatever its encoder: every file is checked, no encoder is opened.
+    ///
+    /// # Errors
+    /// No index there, or one that cannot be read.
+    pub fn look(dir: &Path) -> Result<(Stats, Ranking)> {
+        let opened = index::open(dir)?;
+        Ok((opened.stats, opened.ranking))
     }
 
     /// The same documents, ranked by weights that no clicks have touched.
@@ -116,7 +141,7 @@ impl Engine {
     /// Those of [`Engine::build`].
     pub fn refit(self, dir: &Path, ranking: Ranking, satisfaction: &[f32]) -> Result<Self> {
         index::publish_ranking(dir, self.opened, ranking, satisfaction)?;
-        Self::open(dir)
+        Ok(Self { opened: index::open(dir)?, ..self })
     }
 
     /// Fingerprint of the documents this index was built from; compare with [`Engine::fingerprint_of`].
@@ -214,14 +239,13 @@ impl Engine {
     /// # Errors
     /// An encoder that fails.
     pub fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
-        let texts: Vec<String> = texts.iter().map(|text| normal(text)).collect();
         let unit = |mut vector: Vec<f32>| {
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
             let factor = if length > 0.0 && length.is_finite() { 1.0 / length } else { 0.0 };
             vector.iter_mut().for_each(|x| *x *= factor);
             vector
         };
-        Ok(self.encoder.embed(&texts)?.into_iter().map(unit).collect())
+        texts.iter().map(|text| self.encoder.query(&normal(text)).map(unit)).collect()
     }
 
     /// Title and tags of a document.
@@ -250,7 +274,7 @@ impl Engine {
         let terms = analysis::terms(&self.analyzer, &text, MAX_TERMS);
         let vector = match terms.is_empty() {
             true => None,
-            false => self.encoder.embed(&[text])?.pop().map(|values| Vector::new(&values)),
+            false => Some(Vector::new(&self.encoder.query(&text)?)),
         };
         Ok(Asked { terms, vector })
     }

@@ -105,7 +105,7 @@ mod tests {
         ];
         docs.extend((3..40).map(|i| doc(i, format!("on the number{i}"))));
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::build(dir.path(), &docs, |_| ()).unwrap();
+        let engine = Engine::build(dir.path(), &docs, &SearchPath::default(), |_| ()).unwrap();
         let of = |query: &str, most| engine.feedback_terms(query, &SearchPath::default(), 10, most).unwrap();
         let terms: Vec<_> = of("Jaguars", 99).into_iter().map(|(term, _)| term).collect();
         assert_eq!(terms[0], "engines", "{terms:?}");

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use docs::Docs;
+pub use encoder::{Encoder, Identity};
 pub use engine::{Engine, Stage};
 pub use explain::Explanation;
 pub use fit::{Observations, Ranking};

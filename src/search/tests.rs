@@ -43,7 +43,7 @@ fn many(n: usize) -> Vec<Doc> {
 
 fn build(docs: &[Doc]) -> (tempfile::TempDir, Engine) {
     let dir = tempfile::tempdir().unwrap();
-    let engine = Engine::build(dir.path(), docs, |_| ()).unwrap();
+    let engine = Engine::build(dir.path(), docs, &SearchPath::default(), |_| ()).unwrap();
     (dir, engine)
 }
 
@@ -202,13 +202,13 @@ fn odd_characters_are_text() {
 fn a_grown_catalogue_is_added_to_and_answers_as_one_built_anew() {
     let docs = many(600);
     let dir = tempfile::tempdir().unwrap();
-    let grow = |docs: &[Doc]| Engine::update(dir.path(), docs, "hashed", false, |_, _| Ok(())).unwrap();
+    let grow = |docs: &[Doc]| Engine::update(dir.path(), docs, &SearchPath::default(), false, |_, _| Ok(())).unwrap().1;
     assert_eq!((grow(&docs[..400]).how, grow(&docs[..400]).how), (How::Anew, How::Unchanged));
     for n in (420..=600).step_by(20) {
         let update = grow(&docs[..n]);
         assert_eq!((update.how, update.added), (How::Grown, 20));
     }
-    let grown = Engine::open(dir.path()).unwrap();
+    let grown = Engine::open(dir.path(), &SearchPath::default()).unwrap();
     assert!(grown.stats().segments <= 9 && grown.stats().shards <= 6, "{:?}", grown.stats());
     let (_other, anew) = build(&docs);
     assert_eq!(grown.fingerprint(), anew.fingerprint());
@@ -231,13 +231,13 @@ fn a_killed_build_leaves_the_earlier_index_and_the_next_build_sweeps() {
     std::fs::create_dir(&dead).unwrap();
     std::fs::write(dead.join("meta.json"), "{half").unwrap();
     std::fs::write(dir.path().join("current.json.new"), "{\"fold").unwrap();
-    let engine = Engine::open(dir.path()).unwrap();
+    let engine = Engine::open(dir.path(), &SearchPath::default()).unwrap();
     assert_eq!(engine.fingerprint(), Engine::fingerprint_of(&catalogue()));
     assert_eq!(ids(&engine, "bread", None)[0], "v4");
 
     let mut docs = catalogue();
     docs.push(doc("v6", "Bread, again", &[], 0.5));
-    let engine = Engine::build(dir.path(), &docs, |_| ()).unwrap();
+    let engine = Engine::build(dir.path(), &docs, &SearchPath::default(), |_| ()).unwrap();
     assert!(ids(&engine, "bread", None).contains(&"v6".to_owned()));
     assert_ne!(engine.fingerprint(), Engine::fingerprint_of(&catalogue()));
     assert!(!dead.exists());
@@ -247,7 +247,7 @@ fn a_killed_build_leaves_the_earlier_index_and_the_next_build_sweeps() {
 fn a_missing_index_and_every_damaged_file_is_named_with_the_command_that_rebuilds_it() {
     let (dir, engine) = build(&catalogue());
     drop(engine);
-    let error = |dir: &std::path::Path| format!("{:#}", Engine::open(dir).err().unwrap());
+    let error = |dir: &std::path::Path| format!("{:#}", Engine::look(dir).err().unwrap());
     let none = error(&dir.path().join("none"));
     assert!(none.contains("no search index at") && none.contains("core index build"), "{none}");
     let build = std::fs::read_dir(dir.path()).unwrap().flatten().find(|e| e.path().is_dir()).unwrap().path();
@@ -272,7 +272,7 @@ fn a_missing_index_and_every_damaged_file_is_named_with_the_command_that_rebuild
         std::fs::write(&path, whole).unwrap();
     }
     assert!(files >= 8, "{files}");
-    Engine::open(dir.path()).unwrap();
+    Engine::open(dir.path(), &SearchPath::default()).unwrap();
     std::fs::write(dir.path().join("current.json"), "{}").unwrap();
     let said = error(dir.path());
     assert!(said.contains("current.json") && said.contains("core index build"), "{said}");
@@ -284,7 +284,9 @@ fn every_document_is_ticked_and_of_two_with_one_id_the_later_counts() {
     let mut docs: Vec<Doc> = (0..2_500).map(|i| doc(&format!("d{i}"), "filler", &[], 0.5)).collect();
     docs.push(doc("d7", "replacement", &[], 0.5));
     let ticks = AtomicU64::new(0);
-    let engine = Engine::build(dir.path(), &docs, |n| _ = ticks.fetch_add(n, Ordering::Relaxed)).unwrap();
+    let engine =
+        Engine::build(dir.path(), &docs, &SearchPath::default(), |n| _ = ticks.fetch_add(n, Ordering::Relaxed))
+            .unwrap();
     assert_eq!(ticks.into_inner(), 2_500);
     assert_eq!(engine.len(), 2_500);
     assert_eq!(ids(&engine, "replacement", None)[0], "d7");

@@ -204,14 +204,14 @@ fn engine(workspace: &Path, recipe: &Recipe, world: &World, fresh: bool, journal
     let dir = index_dir(workspace, &recipe.name);
     let _alone = Lock::take(workspace, &format!("index-{}", recipe.name))?;
     // Whatever is wrong with an earlier index, building it anew mends it.
-    if let (false, Ok(engine)) = (fresh, Engine::open(&dir))
+    if let (false, Ok(engine)) = (fresh, Engine::open(&dir, &recipe.search))
         && engine.fingerprint() == Engine::fingerprint_of(world.docs())
     {
         // What clicks have taught since must not change the log that they come from.
         return Ok(engine.unfitted());
     }
     let progress = journal.progress("index", world.docs().len() as u64);
-    let engine = Engine::build(&dir, world.docs(), |n| progress.inc(n))?;
+    let engine = Engine::build(&dir, world.docs(), &recipe.search, |n| progress.inc(n))?;
     progress.finish(&format!("{} documents", engine.len()));
     Ok(engine)
 }
@@ -295,7 +295,7 @@ mod tests {
         let other = small(dir.path(), |r| r.world.videos = 700).unwrap();
         assert_eq!((other.docs, other.reused), (700, false));
         assert_ne!(other.hash, first.hash);
-        assert_eq!(Engine::open(&index_dir(dir.path(), "tiny")).unwrap().len(), 700);
+        assert_eq!(Engine::look(&index_dir(dir.path(), "tiny")).unwrap().0.docs, 700);
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Bench {
     fn new(recipe: &Recipe) -> Self {
         let world = World::new(recipe).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::build(dir.path(), world.docs(), |_| ()).unwrap();
+        let engine = Engine::build(dir.path(), world.docs(), &recipe.search, |_| ()).unwrap();
         Self { world, engine, settings: recipe.search.clone(), kept: Mutex::default(), _dir: dir }
     }
 

@@ -9,8 +9,12 @@ use serde_json::Value;
 
 /// Path of a file or folder of the set.
 pub fn path(name: &str) -> PathBuf {
-    let kept = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    std::env::var_os("CORE_GOLDEN_DIR").map_or_else(kept, PathBuf::from).join(name)
+    std::env::var_os("CORE_GOLDEN_DIR").map_or_else(|| kept(""), PathBuf::from).join(name)
+}
+
+/// Path of a file or folder in `tests/golden`: for what other sets do not have.
+pub fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 /// A JSON file of the set.

@@ -60,7 +60,7 @@ mod tests {
         let mut docs: Vec<_> = (0..3).map(|i| title(i, "jaguar engine test")).collect();
         docs.extend((3..60).map(|i| title(i, &format!("the dance number{i}"))));
         let dir = tempfile::tempdir().unwrap();
-        let engine = || Engine::build(dir.path(), &docs, |_| ()).unwrap();
+        let engine = || Engine::build(dir.path(), &docs, &SearchPath::default(), |_| ()).unwrap();
         let rule = |fb_lambda| {
             let settings = Baselines { fb_docs: 3, fb_terms: 2, fb_lambda, ..Baselines::default() };
             Feedback::new(engine(), SearchPath::default(), settings)

@@ -117,7 +117,7 @@ mod tests {
         }
         (0..5).for_each(|_| seen.add(&session("z", "jaguar car of one person", 60.0), &Mine::default()));
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::build(dir.path(), &[], |_| ()).unwrap();
+        let engine = Engine::build(dir.path(), &[], &crate::recipe::SearchPath::default(), |_| ()).unwrap();
         let rule = Nearest::fit(engine, seen, &Baselines::default()).unwrap();
         let context = |t: &str| Context { watched: vec![Seen { title: t.into(), tags: vec![] }], ..Context::default() };
         let rewrite = |watched: &str, query: &str| rule.rewrite(&context(watched), query).unwrap().rewrite;

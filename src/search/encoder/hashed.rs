@@ -7,6 +7,8 @@
 
 use crate::logs::words;
 
+/// Changes when the same text gets another vector, so that an index with the earlier vectors is built anew.
+pub(super) const VERSION: &str = "hashed-1";
 /// Width of a vector.
 pub(super) const WIDTH: usize = 256;
 /// Places that a feature adds to. More of them make the noise smaller and the encoder slower.

@@ -146,7 +146,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let doc = |id: &str, title: &str| Doc { id: id.into(), title: title.into(), popularity: 0.5, ..Doc::default() };
         let docs = [doc("v1", "jaguar"), doc("v2", "jaguar road test"), doc("v3", "jaguar in the wild of the south")];
-        let engine = Engine::build(dir.path(), &docs, |_| ()).unwrap();
+        let engine = Engine::build(dir.path(), &docs, &SearchPath::default(), |_| ()).unwrap();
         let mut hits = engine.search(query, None, &SearchPath::default()).unwrap();
         hits.sort_by(|a, b| a.doc.cmp(&b.doc));
         hits.iter_mut().zip([3.0, 2.5, 2.0]).for_each(|(hit, score)| hit.score = score);

@@ -178,7 +178,7 @@ mod tests {
 
     fn engine(dir: &std::path::Path, n: usize) -> Engine {
         let doc = |i| Doc { id: format!("d{i:03}"), title: format!("jaguar number{i}"), ..Doc::default() };
-        Engine::build(dir, &(0..n).map(doc).collect::<Vec<_>>(), |_| ()).unwrap()
+        Engine::build(dir, &(0..n).map(doc).collect::<Vec<_>>(), &SearchPath::default(), |_| ()).unwrap()
     }
 
     #[test]
@@ -236,7 +236,8 @@ mod tests {
             popularity: 0.5,
             ..Doc::default()
         };
-        let engine = Engine::build(dir.path(), &(0..30).map(doc).collect::<Vec<_>>(), |_| ()).unwrap();
+        let engine =
+            Engine::build(dir.path(), &(0..30).map(doc).collect::<Vec<_>>(), &SearchPath::default(), |_| ()).unwrap();
         let mut seen = Observations::new(&engine, 1).unwrap();
         // Whichever stands above, the fresh one is stayed with.
         for n in 0..200 {

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tantivy::directory::MmapDirectory;
 use tantivy::indexer::NoMergePolicy;
@@ -24,16 +23,20 @@ use crate::search::fit::Ranking;
 
 /// Bytes the builder sizes its tables for.
 const BUILD_BYTES: usize = 128 << 20;
-/// Documents between two reports of progress, and embedded at once.
+/// Documents between two reports of progress.
 const TICK: usize = 1_000;
+/// Documents encoded together: enough to sort by length, few enough to hold their vectors in float32.
+const ENCODED: usize = 16_384;
 /// Parts of a text index that has grown this often are made one.
 const MOST_SEGMENTS: usize = 8;
 
-/// The two long parts of a build, for a progress line.
+/// The long parts of a build, for a progress line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Documents whose texts are indexed.
     Texts,
+    /// Documents that the encoder has read.
+    Encoding,
     /// Documents whose vectors stand in a graph.
     Vectors,
 }
@@ -65,13 +68,13 @@ pub struct Update {
 pub(crate) fn update(
     dir: &Path,
     docs: &(impl Docs + ?Sized),
-    encoder: &str,
+    encoder: &Encoder,
     anew: bool,
     tick: &(impl Fn(Part, u64) -> Result<()> + Sync),
 ) -> Result<Update> {
     let fingerprint = fingerprint_of(docs);
     // Whatever is wrong with an earlier index, building it anew mends it.
-    let earlier = if anew { None } else { open(dir).ok().filter(|e| e.stats.encoder == encoder) };
+    let earlier = if anew { None } else { open(dir).ok().filter(|e| e.stats.encoder.agrees(encoder.identity())) };
     if earlier.as_ref().is_some_and(|e| e.current.fingerprint == fingerprint) {
         return Ok(Update { how: How::Unchanged, added: 0 });
     }
@@ -81,7 +84,7 @@ pub(crate) fn update(
         None => None,
     };
     let (folder, path) = folder::start(dir)?;
-    let build = Build { path: &path, encoder: Encoder::open(encoder)?, name: encoder, tick };
+    let build = Build { path: &path, encoder, tick };
     let (built, done) = match (earlier, new) {
         (Some(earlier), Some(new)) => {
             let done = Update { how: How::Grown, added: new.len() };
@@ -132,8 +135,7 @@ fn only_grown<'a, D: Docs + ?Sized>(earlier: &Opened, docs: &Chosen<'a, D>) -> R
 /// A build under way in a folder of its own.
 struct Build<'a, F> {
     path: &'a Path,
-    encoder: Encoder,
-    name: &'a str,
+    encoder: &'a Encoder,
     tick: &'a F,
 }
 
@@ -200,19 +202,17 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
         (self.tick)(Part::Texts, (docs.len() % TICK) as u64)
     }
 
-    /// Embeds documents and puts their vectors behind those that are there.
+    /// Encodes documents and puts their vectors behind those that are there.
     fn append<D: Docs + ?Sized>(&self, old: Vec<ShardFile>, docs: &Chosen<D>) -> Result<Vec<ShardFile>> {
         let embed = |range: Range<usize>| -> Result<Vec<Vector>> {
-            let groups: Vec<Range<usize>> =
-                range.clone().step_by(TICK).map(|from| from..(from + TICK).min(range.end)).collect();
-            let embedded: Vec<Vec<Vector>> = groups
-                .into_par_iter()
-                .map(|group| {
-                    let texts: Vec<String> = docs.range(group).map(|doc| readable(&doc)).collect();
-                    Ok(self.encoder.embed(&texts)?.iter().map(|values| Vector::new(values)).collect())
-                })
-                .collect::<Result<_>>()?;
-            Ok(embedded.into_iter().flatten().collect())
+            let mut encoded = Vec::with_capacity(range.len());
+            for from in range.clone().step_by(ENCODED) {
+                let window = from..(from + ENCODED).min(range.end);
+                let texts: Vec<String> = docs.range(window).map(|doc| readable(&doc)).collect();
+                let vectors = self.encoder.passages(&texts, &|n| (self.tick)(Part::Encoding, n))?;
+                encoded.extend(vectors.iter().map(|values| Vector::new(values)));
+            }
+            Ok(encoded)
         };
         vectors::append(self.path, old, docs.len(), embed, |n| (self.tick)(Part::Vectors, n))
     }
@@ -228,7 +228,7 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
         let newest_ms = docs.iter().map(|doc| doc.published_ms).fold(newest_ms, i64::max);
         let format = manifest::FORMAT.to_owned();
         manifest::write_satisfaction(self.path, satisfaction)?;
-        Manifest { format, encoder: self.name.to_owned(), newest_ms, shards, ranking }.write(self.path)
+        Manifest { format, encoder: self.encoder.identity().clone(), newest_ms, shards, ranking }.write(self.path)
     }
 }
 

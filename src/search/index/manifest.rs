@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::vectors::{self, ShardFile};
+use crate::search::encoder::Identity;
 use crate::search::fit::Ranking;
 
 /// Changes when the index's fields, analysis or files change, so that an older index is built anew.
@@ -20,18 +21,27 @@ pub(super) const SATISFACTION: &str = "satisfaction.f32";
 pub(super) struct Manifest {
     pub format: String,
     /// The encoder that the vectors were made by.
-    pub encoder: String,
+    pub encoder: Identity,
     /// Upload time of the newest document: what ages are counted from, so that an index answers the same tomorrow.
     pub newest_ms: i64,
     pub shards: Vec<ShardFile>,
     pub ranking: Ranking,
 }
 
+#[derive(Deserialize)]
+struct Version {
+    format: String,
+}
+
 impl Manifest {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+        let damaged = || format!("{} is damaged", path.display());
+        // First of all the version: the rest of another one's need not be readable.
+        let Version { format } = serde_json::from_str(&text).with_context(damaged)?;
+        ensure!(format == FORMAT, "{} is of version {format:?}, this program reads {FORMAT:?}", path.display());
+        serde_json::from_str(&text).with_context(damaged)
     }
 
     pub fn write(&self, folder: &Path) -> Result<()> {
@@ -74,8 +84,8 @@ pub struct Stats {
     pub text_bytes: u64,
     /// Bytes of the vectors and their graphs.
     pub vector_bytes: u64,
-    /// The encoder.
-    pub encoder: String,
+    /// The encoder that the vectors were made by.
+    pub encoder: Identity,
     /// Where the ranking's weights come from: a log, or nothing.
     pub fitted_on: Option<String>,
 }

@@ -20,7 +20,7 @@ pub use build::{How, Part, Update};
 pub(super) use build::{publish_ranking, update};
 pub use manifest::Stats;
 pub(super) use open::{Opened, open};
-pub(super) use vectors::{Vector, Vectors};
+pub(super) use vectors::{Vector, Vectors, check};
 
 /// Popularity of a document whose log does not say: the floor keeps scores above 0.
 const LEAST_POPULARITY: f64 = 1e-6;

@@ -64,13 +64,6 @@ pub(super) fn unusable(dir: &Path) -> String {
 
 fn open_build(path: &Path, current: Current) -> Result<Opened> {
     let manifest = Manifest::read(path)?;
-    ensure!(
-        manifest.format == manifest::FORMAT,
-        "{} is of version {:?}, this program reads {:?}",
-        path.join(manifest::FILE).display(),
-        manifest.format,
-        manifest::FORMAT
-    );
     let index = with_analyzer(Index::open_in_dir(path).with_context(|| format!("cannot open {}", path.display()))?);
     sound(&index, path)?;
     let (expected, fields) = schema();
@@ -81,7 +74,7 @@ fn open_build(path: &Path, current: Current) -> Result<Opened> {
             TantivyError::LockFailure(..) => anyhow!("cannot lock {}: check its permissions", path.display()),
             _ => anyhow::Error::new(error).context(format!("cannot open {}", path.display())),
         })?;
-    let vectors = Vectors::open(path, &manifest.shards)?;
+    let vectors = Vectors::open(path, &manifest.shards, manifest.encoder.dimension)?;
     let numbers = numbers(&reader).with_context(|| format!("a column in {} is damaged", path.display()))?;
     let (addresses, facts) = by_number(&reader, &numbers, current.docs, manifest.newest_ms)
         .with_context(|| format!("a column in {} is damaged", path.display()))?;

@@ -115,7 +115,7 @@ impl Shard {
 }
 
 /// FNV-1a over eight bytes at a time: finds a file that a disk or a copy changed, in little time.
-pub(super) fn check(body: &[u8]) -> u64 {
+pub(crate) fn check(body: &[u8]) -> u64 {
     body.chunks(8).fold(0xcbf2_9ce4_8422_2325 ^ body.len() as u64, |hash, chunk| {
         let mut word = [0; 8];
         word[..chunk.len()].copy_from_slice(chunk);
@@ -131,12 +131,17 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// Reads the shards that a manifest lists.
-    pub(super) fn open(folder: &Path, files: &[ShardFile]) -> Result<Self> {
+    /// Reads the shards that a manifest lists; every vector must have `dimension` numbers.
+    pub(super) fn open(folder: &Path, files: &[ShardFile], dimension: usize) -> Result<Self> {
         let shards: Vec<Shard> =
             files.par_iter().map(|file| Shard::read(&folder.join(&file.file))).collect::<Result<_>>()?;
         for (shard, file) in shards.iter().zip(files) {
-            ensure!(shard.places.len() == file.docs, "{} is damaged", folder.join(&file.file).display());
+            let path = folder.join(&file.file);
+            ensure!(shard.places.len() == file.docs, "{} is damaged", path.display());
+            let mut widths = (0..file.docs).map(|place| shard.vector(place).0.len());
+            if let Some(width) = widths.find(|width| *width != dimension) {
+                bail!("{} holds vectors of {width} dimensions, its manifest names {dimension}", path.display());
+            }
         }
         Ok(Self { shards, idle: Mutex::default() })
     }
@@ -252,7 +257,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let all = random(2_000, 1);
         let files = put(dir.path(), vec![], &all).unwrap();
-        let vectors = Vectors::open(dir.path(), &files).unwrap();
+        let vectors = Vectors::open(dir.path(), &files, 16).unwrap();
         let (mut hits, mut wanted) = (0, 0);
         for asked in random(50, 2) {
             let found: Vec<u32> = vectors.nearest(&asked, 10, -1.0).into_iter().map(|(n, _)| n).collect();
@@ -272,7 +277,7 @@ mod tests {
             files = put(dir.path(), files, part).unwrap();
             assert!(files.len() <= 5, "{files:?}");
         }
-        let vectors = Vectors::open(dir.path(), &files).unwrap();
+        let vectors = Vectors::open(dir.path(), &files, 16).unwrap();
         assert_eq!(vectors.len(), 700);
         assert!(all.iter().zip(0..).all(|(v, n)| vectors.get(n) == Some(v)));
         assert_eq!(vectors.get(700), None);
@@ -292,7 +297,7 @@ mod tests {
         assert_eq!(bytes, fs::read(b.path().join(&files[0].file)).unwrap());
         bytes[1_000] ^= 1;
         fs::write(&path, &bytes).unwrap();
-        let error = Vectors::open(a.path(), &files).err().unwrap().to_string();
+        let error = Vectors::open(a.path(), &files, 16).err().unwrap().to_string();
         assert!(error.contains(&files[0].file) && error.contains("damaged"), "{error}");
     }
 
@@ -302,6 +307,6 @@ mod tests {
         assert_eq!(zero.cosine(&random(1, 5)[0]), 0.0);
         let dir = tempfile::tempdir().unwrap();
         let files = put(dir.path(), vec![], &[]).unwrap();
-        assert!(Vectors::open(dir.path(), &files).unwrap().nearest(&zero, 5, 0.1).is_empty());
+        assert!(Vectors::open(dir.path(), &files, 16).unwrap().nearest(&zero, 5, 0.1).is_empty());
     }
 }

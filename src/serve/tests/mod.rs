@@ -41,7 +41,9 @@ fn paths(workspace: &Path, source: Source, change: impl FnOnce(&mut Recipe)) -> 
     let mut recipe = Recipe { name: "t".into(), ..Recipe::default() };
     change(&mut recipe);
     let dir = index_dir(workspace, &recipe.name);
-    let engine = Engine::open(&dir).or_else(|_| Engine::build(&dir, &documents(), |_| ())).unwrap();
+    let engine = Engine::open(&dir, &recipe.search)
+        .or_else(|_| Engine::build(&dir, &documents(), &recipe.search, |_| ()))
+        .unwrap();
     let fake = LiveIndex::new(&fake_path(workspace, &recipe.name));
     fake.refresh().unwrap();
     Arc::new(Paths {
