@@ -29,7 +29,7 @@ pub struct Global {
     /// Folder of the store, the index and the checkpoints.
     #[arg(short, long, global = true, env = "CORE_WORKSPACE", default_value = "workspace", value_name = "DIR")]
     pub workspace: PathBuf,
-    /// Recipe: a preset (demo, tiny, shop, zh, large) or a TOML file.
+    /// Recipe: a preset (demo, tiny, shop, zh, decay, large) or a TOML file.
     #[arg(short, long, global = true, default_value = "demo", value_name = "NAME|FILE")]
     pub recipe: String,
     /// Where models are computed: a card needs a build by scripts/build-cuda.sh.

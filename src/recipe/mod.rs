@@ -27,11 +27,12 @@ pub use usage::Usage;
 pub use world::{Kind, Language, World};
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
-pub const PRESETS: [(&str, &str); 5] = [
+pub const PRESETS: [(&str, &str); 6] = [
     ("demo", include_str!("../../recipes/demo.toml")),
     ("tiny", include_str!("../../recipes/tiny.toml")),
     ("shop", include_str!("../../recipes/shop.toml")),
     ("zh", include_str!("../../recipes/zh.toml")),
+    ("decay", include_str!("../../recipes/decay.toml")),
     ("large", include_str!("../../recipes/large.toml")),
 ];
 
