@@ -97,7 +97,10 @@ impl Engine {
     ) -> Result<(Self, Update)> {
         let encoder = Encoder::open(settings)?;
         let update = index::update(dir, docs, &encoder, anew, &tick)?;
-        Ok((Self { opened: index::open(dir)?, analyzer: analysis::analyzer(), encoder }, update))
+        Ok((
+            Self { opened: index::open(dir, settings.vector_recall > 0)?, analyzer: analysis::analyzer(), encoder },
+            update,
+        ))
     }
 
     /// Opens the index under `dir`, to be asked with the encoder of `settings`.
@@ -106,7 +109,7 @@ impl Engine {
     /// No index there, or one that cannot be read; an encoder that does not open, or is not the one that the index was built
     /// with. The sentence says how to rebuild it.
     pub fn open(dir: &Path, settings: &SearchPath) -> Result<Self> {
-        let opened = index::open(dir)?;
+        let opened = index::open(dir, settings.vector_recall > 0)?;
         let encoder = Encoder::open(settings)?;
         let (held, asked) = (&opened.stats.encoder, encoder.identity());
         ensure!(
@@ -123,7 +126,7 @@ impl Engine {
     /// # Errors
     /// No index there, or one that cannot be read.
     pub fn look(dir: &Path) -> Result<(Stats, Ranking)> {
-        let opened = index::open(dir)?;
+        let opened = index::open(dir, false)?;
         Ok((opened.stats, opened.ranking))
     }
 
@@ -140,8 +143,9 @@ impl Engine {
     /// # Errors
     /// Those of [`Engine::build`].
     pub fn refit(self, dir: &Path, ranking: Ranking, satisfaction: &[f32]) -> Result<Self> {
+        let graphs = self.opened.vectors.graphs();
         index::publish_ranking(dir, self.opened, ranking, satisfaction)?;
-        Ok(Self { opened: index::open(dir)?, ..self })
+        Ok(Self { opened: index::open(dir, graphs)?, ..self })
     }
 
     /// Fingerprint of the documents this index was built from; compare with [`Engine::fingerprint_of`].

@@ -74,7 +74,8 @@ pub(crate) fn update(
 ) -> Result<Update> {
     let fingerprint = fingerprint_of(docs);
     // Whatever is wrong with an earlier index, building it anew mends it.
-    let earlier = if anew { None } else { open(dir).ok().filter(|e| e.stats.encoder.agrees(encoder.identity())) };
+    let earlier =
+        if anew { None } else { open(dir, false).ok().filter(|e| e.stats.encoder.agrees(encoder.identity())) };
     if earlier.as_ref().is_some_and(|e| e.current.fingerprint == fingerprint) {
         return Ok(Update { how: How::Unchanged, added: 0 });
     }

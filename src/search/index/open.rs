@@ -50,11 +50,11 @@ impl Opened {
     }
 }
 
-/// Opens the index under `dir`.
-pub(crate) fn open(dir: &Path) -> Result<Opened> {
+/// Opens the index under `dir`, with the graphs of its vectors or without.
+pub(crate) fn open(dir: &Path, graphs: bool) -> Result<Opened> {
     let current = folder::read(dir)?;
     let path = dir.join(&current.folder);
-    open_build(&path, current).with_context(|| unusable(dir))
+    open_build(&path, current, graphs).with_context(|| unusable(dir))
 }
 
 /// The remedy for everything that can be wrong with an index.
@@ -62,7 +62,7 @@ pub(super) fn unusable(dir: &Path) -> String {
     format!("the search index in {} cannot be used: run `core index build`", dir.display())
 }
 
-fn open_build(path: &Path, current: Current) -> Result<Opened> {
+fn open_build(path: &Path, current: Current, graphs: bool) -> Result<Opened> {
     let manifest = Manifest::read(path)?;
     let index = with_analyzer(Index::open_in_dir(path).with_context(|| format!("cannot open {}", path.display()))?);
     sound(&index, path)?;
@@ -74,7 +74,7 @@ fn open_build(path: &Path, current: Current) -> Result<Opened> {
             TantivyError::LockFailure(..) => anyhow!("cannot lock {}: check its permissions", path.display()),
             _ => anyhow::Error::new(error).context(format!("cannot open {}", path.display())),
         })?;
-    let vectors = Vectors::open(path, &manifest.shards, manifest.encoder.dimension)?;
+    let vectors = Vectors::open(path, &manifest.shards, manifest.encoder.dimension, graphs)?;
     let numbers = numbers(&reader).with_context(|| format!("a column in {} is damaged", path.display()))?;
     let (addresses, facts) = by_number(&reader, &numbers, current.docs, manifest.newest_ms)
         .with_context(|| format!("a column in {} is damaged", path.display()))?;

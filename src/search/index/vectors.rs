@@ -63,6 +63,9 @@ struct Shard {
     /// Document at each place of the graph, counted from `first`: the other way round.
     docs: Vec<u32>,
     graph: Hnsw<Vector>,
+    /// The vectors by document, where the graph was forgotten.
+    #[serde(skip)]
+    apart: Vec<Vector>,
 }
 
 /// One shard's file, as the manifest lists it.
@@ -83,7 +86,7 @@ impl Shard {
         let (graph, places) = alone.install(|| builder.build_hnsw(vectors));
         let mut docs = vec![0; places.len()];
         places.iter().zip(0..).for_each(|(place, doc)| docs[place.into_inner() as usize] = doc);
-        Ok(Self { first, places, docs, graph })
+        Ok(Self { first, places, docs, graph, apart: Vec::new() })
     }
 
     /// Number of the document at a place of the graph.
@@ -92,7 +95,14 @@ impl Shard {
     }
 
     fn vector(&self, place: usize) -> &Vector {
-        &self.graph[self.places[place]]
+        self.apart.get(place).unwrap_or_else(|| &self.graph[self.places[place]])
+    }
+
+    /// Keeps the vectors alone: the graph takes as much memory again.
+    fn without_graph(mut self) -> Self {
+        self.apart = (0..self.places.len()).map(|place| self.vector(place).clone()).collect();
+        self.graph = Builder::default().build_hnsw(Vec::new()).0;
+        self
     }
 
     fn write(&self, path: &Path) -> Result<()> {
@@ -126,15 +136,20 @@ pub(crate) fn check(body: &[u8]) -> u64 {
 /// All shards of an index, opened.
 pub(crate) struct Vectors {
     shards: Vec<Shard>,
+    graphs: bool,
     /// Working memory of searches, kept between them.
     idle: Mutex<Vec<Search>>,
 }
 
 impl Vectors {
-    /// Reads the shards that a manifest lists; every vector must have `dimension` numbers.
-    pub(super) fn open(folder: &Path, files: &[ShardFile], dimension: usize) -> Result<Self> {
-        let shards: Vec<Shard> =
-            files.par_iter().map(|file| Shard::read(&folder.join(&file.file))).collect::<Result<_>>()?;
+    /// Reads the shards that a manifest lists; every vector must have `dimension` numbers. Without `graphs` nothing is near
+    /// anything, and vectors can only be compared.
+    pub(super) fn open(folder: &Path, files: &[ShardFile], dimension: usize, graphs: bool) -> Result<Self> {
+        let read = |file: &ShardFile| {
+            let shard = Shard::read(&folder.join(&file.file))?;
+            Ok(if graphs { shard } else { shard.without_graph() })
+        };
+        let shards: Vec<Shard> = files.par_iter().map(read).collect::<Result<_>>()?;
         for (shard, file) in shards.iter().zip(files) {
             let path = folder.join(&file.file);
             ensure!(shard.places.len() == file.docs, "{} is damaged", path.display());
@@ -143,7 +158,12 @@ impl Vectors {
                 bail!("{} holds vectors of {width} dimensions, its manifest names {dimension}", path.display());
             }
         }
-        Ok(Self { shards, idle: Mutex::default() })
+        Ok(Self { shards, graphs, idle: Mutex::default() })
+    }
+
+    /// Whether the nearest can be found.
+    pub(crate) fn graphs(&self) -> bool {
+        self.graphs
     }
 
     /// Documents that have a vector here.
@@ -163,6 +183,9 @@ impl Vectors {
     ///
     /// Approximate: the graph may miss one. At most [`BREADTH`] come from each shard.
     pub(crate) fn nearest(&self, asked: &Vector, most: usize, floor: f64) -> Vec<(u32, f64)> {
+        if most == 0 {
+            return Vec::new();
+        }
         let mut search = self.idle.lock().map(|mut idle| idle.pop()).ok().flatten().unwrap_or_default();
         let mut found: Vec<(u32, f64)> = Vec::new();
         for shard in &self.shards {
@@ -257,7 +280,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let all = random(2_000, 1);
         let files = put(dir.path(), vec![], &all).unwrap();
-        let vectors = Vectors::open(dir.path(), &files, 16).unwrap();
+        let vectors = Vectors::open(dir.path(), &files, 16, true).unwrap();
         let (mut hits, mut wanted) = (0, 0);
         for asked in random(50, 2) {
             let found: Vec<u32> = vectors.nearest(&asked, 10, -1.0).into_iter().map(|(n, _)| n).collect();
@@ -277,9 +300,12 @@ mod tests {
             files = put(dir.path(), files, part).unwrap();
             assert!(files.len() <= 5, "{files:?}");
         }
-        let vectors = Vectors::open(dir.path(), &files, 16).unwrap();
+        let vectors = Vectors::open(dir.path(), &files, 16, true).unwrap();
         assert_eq!(vectors.len(), 700);
         assert!(all.iter().zip(0..).all(|(v, n)| vectors.get(n) == Some(v)));
+        let bare = Vectors::open(dir.path(), &files, 16, false).unwrap();
+        assert!(all.iter().zip(0..).all(|(v, n)| bare.get(n) == Some(v)));
+        assert!(bare.nearest(&all[0], 5, -1.0).is_empty() && !vectors.nearest(&all[0], 5, -1.0).is_empty());
         assert_eq!(vectors.get(700), None);
         for (number, v) in all.iter().enumerate().step_by(70) {
             assert_eq!(vectors.nearest(v, 1, 0.9)[0].0, number as u32);
@@ -297,7 +323,7 @@ mod tests {
         assert_eq!(bytes, fs::read(b.path().join(&files[0].file)).unwrap());
         bytes[1_000] ^= 1;
         fs::write(&path, &bytes).unwrap();
-        let error = Vectors::open(a.path(), &files, 16).err().unwrap().to_string();
+        let error = Vectors::open(a.path(), &files, 16, true).err().unwrap().to_string();
         assert!(error.contains(&files[0].file) && error.contains("damaged"), "{error}");
     }
 
@@ -307,6 +333,6 @@ mod tests {
         assert_eq!(zero.cosine(&random(1, 5)[0]), 0.0);
         let dir = tempfile::tempdir().unwrap();
         let files = put(dir.path(), vec![], &[]).unwrap();
-        assert!(Vectors::open(dir.path(), &files, 16).unwrap().nearest(&zero, 5, 0.1).is_empty());
+        assert!(Vectors::open(dir.path(), &files, 16, true).unwrap().nearest(&zero, 5, 0.1).is_empty());
     }
 }
