@@ -29,9 +29,9 @@ pub struct Global {
     /// Folder of the store, the index and the checkpoints.
     #[arg(short, long, global = true, env = "CORE_WORKSPACE", default_value = "workspace", value_name = "DIR")]
     pub workspace: PathBuf,
-    /// Recipe: a preset (demo, tiny, shop, zh, decay, large) or a TOML file.
-    #[arg(short, long, global = true, default_value = "demo", value_name = "NAME|FILE")]
-    pub recipe: String,
+    /// Recipe: a preset (demo, tiny, shop, zh, decay, large, base) or a TOML file [default: demo; of pretrain: base].
+    #[arg(short, long, global = true, value_name = "NAME|FILE")]
+    pub recipe: Option<String>,
     /// Where models are computed: a card needs a build by scripts/build-cuda.sh.
     #[arg(long, global = true, env = "CORE_DEVICE", value_enum, default_value_t = Device::Auto)]
     pub device: Device,
@@ -107,6 +107,18 @@ pub enum Command {
         /// Start from this checkpoint folder or hub id instead of from nothing.
         #[arg(long, value_name = "FOLDER|OWNER/NAME")]
         init: Option<String>,
+        /// Go on from the newest checkpoint.
+        #[arg(long, conflicts_with = "fresh")]
+        resume: bool,
+        /// Delete the run's checkpoints and start over.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Train a base model that reads its context, on documents made on the fly.
+    Pretrain {
+        /// Name of the run [default: the recipe's name].
+        #[arg(long)]
+        name: Option<String>,
         /// Go on from the newest checkpoint.
         #[arg(long, conflicts_with = "fresh")]
         resume: bool,

@@ -38,6 +38,8 @@ pub mod search;
 
 pub mod model;
 
+pub mod corpus;
+
 pub mod task;
 
 pub mod logs;

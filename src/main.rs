@@ -14,7 +14,7 @@ use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::What;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
-use core_rewriter::train::{Existing, Options};
+use core_rewriter::train::{Existing, Options, Task};
 use core_rewriter::{
     ab, bench, demo, describe, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate, train,
     watch,
@@ -50,11 +50,11 @@ fn run(cli: Cli) -> Result<()> {
         cli::Device::Cuda => device::Wish::Cuda,
     })?;
     let workspace = global.workspace.as_path();
-    let recipe = || Recipe::load(&global.recipe);
+    let recipe = || Recipe::load(source(global));
     let model = |name: Option<String>| name.map_or_else(|| newest_run(workspace), Ok);
     match cli.command {
         Command::Demo { size, fresh } => {
-            let source = match (size, global.recipe.as_str()) {
+            let source = match (size, source(global)) {
                 (None | Some(Size::Demo), recipe) => recipe,
                 (Some(Size::Tiny), "demo" | "tiny") => "tiny",
                 (Some(Size::Tiny), other) => {
@@ -78,16 +78,18 @@ fn run(cli: Cli) -> Result<()> {
             let log = log.unwrap_or(name);
             show(&mine::run(workspace, &recipe, &log, source)?, mine::Summary::table, json)
         }
+        Command::Pretrain { name, resume, fresh } => {
+            let recipe = Recipe::load(global.recipe.as_deref().unwrap_or("base"))?;
+            let name = name.unwrap_or_else(|| recipe.name.clone());
+            let options = Options { name: &name, task: Task::Pretrain, init: None, existing: existing(resume, fresh) };
+            show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
+        }
         Command::Train { objective: Objective::Sft, name, log, init, resume, fresh } => {
             let recipe = recipe()?;
             let log = log.unwrap_or_else(|| recipe.name.clone());
             let name = name.unwrap_or_else(|| format!("{log}-sft"));
-            let existing = match (resume, fresh) {
-                (true, _) => Existing::Resume,
-                (_, true) => Existing::Replace,
-                _ => Existing::Refuse,
-            };
-            let options = Options { name: &name, log: &log, init: init.as_deref(), existing };
+            let task = Task::Sft { log: &log };
+            let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
         Command::Eval { rewriters } => {
@@ -125,11 +127,25 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
+/// The recipe's name or file.
+fn source(global: &cli::Global) -> &str {
+    global.recipe.as_deref().unwrap_or("demo")
+}
+
+/// What two flags say about checkpoints that are there.
+fn existing(resume: bool, fresh: bool) -> Existing {
+    match (resume, fresh) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Replace,
+        _ => Existing::Refuse,
+    }
+}
+
 /// Runs an experiment, or many without a difference.
 fn experiment(global: &cli::Global, flags: cli::Ab) -> Result<()> {
     let (workspace, json) = (global.workspace.as_path(), global.json);
     let source = match flags.size {
-        None => global.recipe.as_str(),
+        None => source(global),
         Some(Size::Tiny) => "tiny",
         Some(Size::Demo) => "demo",
     };
@@ -211,7 +227,7 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             return show(&report, bench::serving::Report::table, json);
         }
     };
-    show(&bench::run(&global.workspace, &Recipe::load(&global.recipe)?, job)?, bench::Report::table, json)
+    show(&bench::run(&global.workspace, &Recipe::load(source(global))?, job)?, bench::Report::table, json)
 }
 
 fn step(work: bench::Work, setting: cli::Setting, steps: Option<usize>) -> bench::Job {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Low to high: a noun may use those before it.
-const NOUNS: [&str; 11] =
-    ["recipe", "store", "journal", "logs", "task", "model", "search", "judge", "rewriter", "world", "truth"];
+const NOUNS: [&str; 12] =
+    ["recipe", "store", "journal", "logs", "task", "corpus", "model", "search", "judge", "rewriter", "world", "truth"];
 /// A verb may use any noun and no verb.
 const VERBS: [&str; 14] = [
     "simulate", "describe", "index", "mine", "train", "evaluate", "fake", "serve", "ab", "watch", "report", "rewrite",

@@ -13,9 +13,9 @@ use crate::recipe::{ModelShape, Precision};
 use crate::task::SPECIAL_TOKENS;
 use crate::train::advantages::{Aggregation, Scale, advantages};
 use crate::train::grpo::{self, Grpo, Rollout};
+use crate::train::likelihood;
 use crate::train::mpo::{self, Mpo, Pairs};
 use crate::train::optim::{AdamW, AdamWSettings, Gradients};
-use crate::train::sft;
 
 const PROMPT: usize = 200;
 const COMPLETION: usize = 8;
@@ -159,8 +159,9 @@ fn supervised(policy: Policy, batch: usize) -> Result<Step> {
     let (mut learner, mut ids) = (Learner::new(policy)?, Ids::new());
     Ok(Box::new(move || {
         let groups: Vec<Group> = (0..batch).map(|_| ids.group(1)).collect();
-        let tokens = batch * COMPLETION;
-        let pass = learner.policy.gradient(&groups, 1.0, &|_, logprobs| sft::slope(logprobs, tokens))?;
+        let weights = vec![1.0; COMPLETION];
+        let total = (batch * COMPLETION) as f64;
+        let pass = learner.policy.gradient(&groups, 1.0, &|_, _| likelihood::slope(&weights, total))?;
         learner.update(pass)
     }))
 }

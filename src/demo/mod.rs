@@ -18,7 +18,7 @@ use crate::recipe::Recipe;
 use crate::rewriter::RULES;
 use crate::search::{Engine, index_dir};
 use crate::store::Store;
-use crate::train::{Existing, Options};
+use crate::train::{Existing, Options, Task};
 use crate::{ab, evaluate, index, mine, simulate, train};
 
 /// Everything the demo found.
@@ -73,7 +73,8 @@ fn steps(workspace: &Path, recipe: &Recipe, fresh: bool, journal: &Journal) -> R
     let name = run_name(recipe);
     // A checkpoint of an older recipe or log is the demo's own, so the demo may replace it.
     let existing = if fresh { Existing::Replace } else { Existing::Renew };
-    let options = Options { name: &name, log: &recipe.name, init: None, existing };
+    let task = Task::Sft { log: &recipe.name };
+    let options = Options { name: &name, task, init: None, existing };
     let trained = train::run(workspace, recipe, &options)?;
     let rewriters: Vec<&str> = RULES.into_iter().chain([name.as_str()]).collect();
     let held_out = evaluate::run(workspace, recipe, &rewriters)?;

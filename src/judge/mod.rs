@@ -5,6 +5,7 @@ mod experiment;
 mod offline;
 mod penalties;
 mod ranking;
+pub mod reading;
 mod sequential;
 mod stats;
 

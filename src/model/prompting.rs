@@ -59,7 +59,11 @@ impl Tokenizer {
         }
     }
 
-    fn encode_pieces(&self, pieces: &[Piece]) -> Result<Vec<u32>> {
+    /// Markers as their own tokens, texts as text.
+    ///
+    /// # Errors
+    /// A tokenizer without one of the markers.
+    pub fn encode_pieces(&self, pieces: &[Piece]) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         for piece in pieces {
             match piece {

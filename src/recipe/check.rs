@@ -41,6 +41,11 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     ensure!(m.head_dim.is_multiple_of(2), "model.head_dim is {}: rotary embedding needs an even width", m.head_dim);
     check_lora(&r.lora)?;
     check_experiment(r)?;
+    let p = &r.pretrain;
+    ensure!(
+        p.worlds + p.recall + p.repeat + p.typos + p.split > 0.0,
+        "pretrain.worlds, recall, repeat, typos and split are all 0: there is nothing to read"
+    );
     check_fake(&r.fake)?;
     ensure!(r.train.lr > 0.0, "train.lr is {}: must be above 0", r.train.lr);
     Ok(())
@@ -129,7 +134,7 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 25] {
+fn shares(r: &Recipe) -> [(&'static str, f64); 27] {
     [
         ("world.births_per_week", r.world.births_per_week),
         ("world.evergreen_share", r.world.evergreen_share),
@@ -151,6 +156,8 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 25] {
         ("world.new_pair_share", r.world.new_pair_share),
         ("mine.held_out_people", r.mine.held_out_people),
         ("mine.held_out_time", r.mine.held_out_time),
+        ("pretrain.chinese_share", r.pretrain.chinese_share),
+        ("pretrain.context_weight", r.pretrain.context_weight),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
         ("baselines.min_share", r.baselines.min_share),
@@ -159,7 +166,7 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 25] {
     ]
 }
 
-fn at_least_one(r: &Recipe) -> [(&'static str, usize); 28] {
+fn at_least_one(r: &Recipe) -> [(&'static str, usize); 31] {
     [
         ("world.videos", r.world.videos),
         ("world.people", r.world.people),
@@ -171,6 +178,9 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 28] {
         ("model.kv_heads", r.model.kv_heads),
         ("model.head_dim", r.model.head_dim),
         ("model.ffn", r.model.ffn),
+        ("pretrain.max_chars", r.pretrain.max_chars),
+        ("pretrain.max_tokens", r.pretrain.max_tokens),
+        ("pretrain.tokenizer_documents", r.pretrain.tokenizer_documents),
         ("train.batch", r.train.batch),
         ("train.accumulate", r.train.accumulate),
         ("train.eval_every", r.train.eval_every as usize),
@@ -192,7 +202,7 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 28] {
     ]
 }
 
-fn not_negative(r: &Recipe) -> [(&'static str, f64); 19] {
+fn not_negative(r: &Recipe) -> [(&'static str, f64); 24] {
     [
         ("world.trend", r.world.trend),
         ("world.sessions_per_week", r.world.sessions_per_week),
@@ -203,6 +213,11 @@ fn not_negative(r: &Recipe) -> [(&'static str, f64); 19] {
         ("mine.reformulation_gap_s", r.mine.reformulation_gap_s),
         ("mine.rejects_per_rewrite", r.mine.rejects_per_rewrite),
         ("mine.session_gap_s", r.mine.session_gap_s),
+        ("pretrain.worlds", r.pretrain.worlds),
+        ("pretrain.recall", r.pretrain.recall),
+        ("pretrain.repeat", r.pretrain.repeat),
+        ("pretrain.typos", r.pretrain.typos),
+        ("pretrain.split", r.pretrain.split),
         ("train.weight_decay", r.train.weight_decay),
         ("train.max_grad_norm", r.train.max_grad_norm),
         ("search.popularity_weight", r.search.popularity_weight),

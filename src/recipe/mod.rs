@@ -20,20 +20,21 @@ use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
-pub use sections::{Lora, Mine, ModelShape, Precision, Train};
+pub use sections::{Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;
 pub use world::{Kind, Language, World};
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
-pub const PRESETS: [(&str, &str); 6] = [
+pub const PRESETS: [(&str, &str); 7] = [
     ("demo", include_str!("../../recipes/demo.toml")),
     ("tiny", include_str!("../../recipes/tiny.toml")),
     ("shop", include_str!("../../recipes/shop.toml")),
     ("zh", include_str!("../../recipes/zh.toml")),
     ("decay", include_str!("../../recipes/decay.toml")),
     ("large", include_str!("../../recipes/large.toml")),
+    ("base", include_str!("../../recipes/base.toml")),
 ];
 
 /// Everything a run depends on. Same recipe and same machine give the same numbers.
@@ -50,6 +51,8 @@ pub struct Recipe {
     pub mine: Mine,
     /// Shape of a model trained from scratch.
     pub model: ModelShape,
+    /// What a base model reads.
+    pub pretrain: Pretrain,
     /// The training loop.
     pub train: Train,
     /// Adapters instead of full fine-tuning.
@@ -74,6 +77,7 @@ impl Default for Recipe {
             world: World::default(),
             mine: Mine::default(),
             model: ModelShape::default(),
+            pretrain: Pretrain::default(),
             train: Train::default(),
             lora: Lora::default(),
             search: SearchPath::default(),

@@ -174,3 +174,46 @@ impl Default for Lora {
         Self { rank: 0, alpha: 32.0, rslora: false, targets: vec!["all-linear".into()] }
     }
 }
+
+/// The stream that a base model reads (`core pretrain`): how often each kind of document comes, and how long one is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pretrain {
+    /// Weight of documents in which people of a fresh small world watch and search.
+    pub worlds: f64,
+    /// Weight of pairs of words, then heads whose word is asked for.
+    pub recall: f64,
+    /// Weight of lines that are said again.
+    pub repeat: f64,
+    /// Weight of phrases and the same with typing errors.
+    pub typos: f64,
+    /// Weight of words run together.
+    pub split: f64,
+    /// Share of documents in Chinese.
+    pub chinese_share: f64,
+    /// Letters after which a document asks nothing more.
+    pub max_chars: usize,
+    /// Tokens after which a document is cut.
+    pub max_tokens: usize,
+    /// Weight in the loss of what does not follow from what stands before; answers have 1.
+    pub context_weight: f64,
+    /// Documents that the tokenizer is trained on.
+    pub tokenizer_documents: usize,
+}
+
+impl Default for Pretrain {
+    fn default() -> Self {
+        Self {
+            worlds: 0.5,
+            recall: 0.15,
+            repeat: 0.1,
+            typos: 0.15,
+            split: 0.1,
+            chinese_share: 0.15,
+            max_chars: 700,
+            max_tokens: 256,
+            context_weight: 0.1,
+            tokenizer_documents: 20_000,
+        }
+    }
+}

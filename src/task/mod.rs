@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::logs::Context;
 
 pub use rewriting::{
-    END_OF_TEXT, IM_END, Message, Piece, Prompt, REJECT, SPECIAL_TOKENS, Template, drop_oldest, spaced,
+    END_OF_TEXT, IM_END, IM_START, Message, PLACE, Piece, Prompt, REJECT, SEARCHED, SPECIAL_TOKENS, Template, WATCHED,
+    drop_oldest, spaced,
 };
 
 /// What should be done about a query: `<reject>` leaves it alone (WeWrite §2.2).

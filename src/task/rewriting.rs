@@ -12,17 +12,21 @@ use crate::logs::Context;
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// Ends a turn, and so every completion.
 pub const IM_END: &str = "<|im_end|>";
-const WATCHED: &str = "<|watched|>";
-const SEARCHED: &str = "<|searched|>";
-const PLACE: &str = "<|place|>";
+/// Begins a turn of a chat.
+pub const IM_START: &str = "<|im_start|>";
+/// Begins the title of something watched.
+pub const WATCHED: &str = "<|watched|>";
+/// Begins an earlier query.
+pub const SEARCHED: &str = "<|searched|>";
+/// Begins a place.
+pub const PLACE: &str = "<|place|>";
 const QUERY: &str = "<|query|>";
 const REWRITE: &str = "<|rewrite|>";
 /// The plain template's `<reject>`, one token.
 pub const REJECT: &str = "<|reject|>";
 
 /// Special tokens of a tokenizer trained for the plain template.
-pub const SPECIAL_TOKENS: [&str; 9] =
-    [END_OF_TEXT, "<|im_start|>", IM_END, WATCHED, SEARCHED, PLACE, QUERY, REWRITE, REJECT];
+pub const SPECIAL_TOKENS: [&str; 9] = [END_OF_TEXT, IM_START, IM_END, WATCHED, SEARCHED, PLACE, QUERY, REWRITE, REJECT];
 
 /// WeWrite §2.3.1, printed there in full.
 const INSTRUCTION: &str = "Based on user features such as recently watched videos, gender, and historical search queries, \
@@ -100,10 +104,10 @@ impl Template {
     }
 }
 
-/// A leading space, so that a word has the same tokens wherever it stands.
+/// A leading space and small letters, so that a word has the same tokens wherever it stands.
 #[must_use]
 pub fn spaced(text: &str) -> String {
-    text.split_whitespace().fold(String::new(), |line, word| line + " " + word)
+    text.split_whitespace().fold(String::new(), |line, word| line + " " + &word.to_lowercase())
 }
 
 /// Takes the oldest, least useful thing out of a context; false when nothing is left.

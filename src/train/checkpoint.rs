@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::optim::AdamW;
-use super::{Existing, Options};
+use super::{Existing, Options, Task};
 use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
 use crate::model::{Policy, precision_here, runs};
-use crate::recipe::{Recipe, Train};
+use crate::recipe::{Pretrain, Recipe, Train};
 
 /// AdamW's moments beside the weights.
 pub(super) const MOMENTS: &str = "optimizer.safetensors";
@@ -30,15 +30,26 @@ pub(super) struct Fingerprint {
     /// Checkpoints from before adapters have none of this.
     #[serde(default)]
     lora: crate::recipe::Lora,
+    /// The stream; none of a run on examples.
+    #[serde(default)]
+    pretrain: Option<Pretrain>,
 }
 
 impl Fingerprint {
-    pub fn of(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
+    /// Of a run on a log's examples.
+    pub fn of_log(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
+        let Task::Sft { log } = options.task else { return Self::of_stream(recipe, options) };
+        let (log, log_origin) = (log.to_owned(), log_origin.to_owned());
+        Self { log, log_origin, examples, pretrain: None, ..Self::of_stream(recipe, options) }
+    }
+
+    /// Of a run on documents made on the fly.
+    pub fn of_stream(recipe: &Recipe, options: &Options) -> Self {
         Self {
             seed: recipe.seed,
-            log: options.log.to_owned(),
-            log_origin: log_origin.to_owned(),
-            examples,
+            log: String::new(),
+            log_origin: String::new(),
+            examples: 0,
             init: options.init.map(str::to_owned),
             model: recipe.model.clone(),
             // What this machine makes of `auto`; whether activations are kept changes no number.
@@ -48,6 +59,7 @@ impl Fingerprint {
                 ..recipe.train.clone()
             },
             lora: recipe.lora.clone(),
+            pretrain: Some(recipe.pretrain.clone()),
         }
     }
 }

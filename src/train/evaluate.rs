@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::journal::Event;
+use crate::judge::reading::Read;
 use crate::model::{Decoding, Group, Policy};
 use crate::store::ExampleRow;
 use crate::task::{Target, context_line};
@@ -25,6 +26,11 @@ pub(super) struct Sample {
 }
 
 impl Sample {
+    /// The last question of a document.
+    pub fn of_document(read: Read) -> Self {
+        Self { query: read.kind.name().into(), context: read.context, target: read.target, output: read.output }
+    }
+
     pub fn into_event(self, step: u64) -> Event {
         let Self { query, context, target, output } = self;
         Event::Sample { step, query, context, target, output }

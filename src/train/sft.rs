@@ -1,10 +1,11 @@
-//! Supervised fine-tuning: groups of one target, token-mean negative log-likelihood (WeWrite eq. 3).
+//! Supervised fine-tuning: groups of one target, every token of it counting alike (WeWrite eq. 3).
 
 use anyhow::Result;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::objective::Lessons;
 use crate::model::{Group, Tokenizer};
 use crate::recipe::{Recipe, Train};
 use crate::store::ExampleRow;
@@ -50,9 +51,8 @@ impl Sft {
         (step as usize * train.batch * train.accumulate) as f64 / self.groups.len() as f64
     }
 
-    /// The micro-batches of a step (from 0): a pure function of seed and step, so that a resumed run reads on
-    /// exactly where it was.
-    pub fn next_batch(&self, step: u64, train: &Train) -> Vec<Vec<Group>> {
+    /// The micro-batches of a step (from 0).
+    pub fn next_batch(&self, step: u64, train: &Train) -> Vec<Lessons> {
         let per_step = train.batch * train.accumulate;
         let first = step as usize * per_step;
         let mut epoch = usize::MAX;
@@ -65,7 +65,11 @@ impl Sft {
             self.groups[order[place % self.groups.len()]].clone()
         });
         let groups: Vec<Group> = groups.collect();
-        groups.chunks(train.batch).map(<[Group]>::to_vec).collect()
+        let batches = groups.chunks(train.batch).map(|part| Lessons {
+            weights: part.iter().map(|group| vec![1.0; group.completions.iter().map(Vec::len).sum()]).collect(),
+            groups: part.to_vec(),
+        });
+        batches.collect()
     }
 
     /// A fresh shuffle for each pass over the data.
@@ -78,19 +82,6 @@ impl Sft {
     }
 }
 
-/// `−Σ logπ / tokens`; `tokens` counts the completion tokens of *all* micro-batches of the step, so that
-/// accumulation gives the loss of the whole batch.
-#[must_use]
-pub fn loss(logprobs: &[f32], tokens: usize) -> f64 {
-    -logprobs.iter().map(|&lp| f64::from(lp)).sum::<f64>() / tokens.max(1) as f64
-}
-
-/// The slope of [`loss`] at each log-probability.
-#[must_use]
-pub fn slope(logprobs: &[f32], tokens: usize) -> Vec<f32> {
-    vec![-1.0 / tokens.max(1) as f32; logprobs.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +91,8 @@ mod tests {
         let groups = (0..10).map(|i| Group { prompt: vec![i], completions: vec![vec![i]] }).collect();
         let sft = Sft { groups, seed: 5 };
         let train = Train { batch: 2, accumulate: 1, ..Train::default() };
-        let prompts = |step| sft.next_batch(step, &train).concat().into_iter().map(|g| g.prompt[0]).collect::<Vec<_>>();
+        let groups = |step| sft.next_batch(step, &train).into_iter().flat_map(|lessons| lessons.groups);
+        let prompts = |step| groups(step).map(|g| g.prompt[0]).collect::<Vec<_>>();
         let mut first_pass: Vec<_> = (0..5).flat_map(prompts).collect();
         let second_pass: Vec<_> = (5..10).flat_map(prompts).collect();
         assert_ne!(first_pass, second_pass);
