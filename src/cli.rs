@@ -104,8 +104,8 @@ pub enum Command {
         /// Log to learn from [default: the recipe's name].
         #[arg(long)]
         log: Option<String>,
-        /// Start from this checkpoint folder or hub id instead of from nothing.
-        #[arg(long, value_name = "FOLDER|OWNER/NAME")]
+        /// Start from this checkpoint folder or hub id, or from the program's own base, instead of from nothing.
+        #[arg(long, value_name = "base|FOLDER|OWNER/NAME")]
         init: Option<String>,
         /// Go on from the newest checkpoint.
         #[arg(long, conflicts_with = "fresh")]
@@ -125,6 +125,12 @@ pub enum Command {
         /// Delete the run's checkpoints and start over.
         #[arg(long)]
         fresh: bool,
+    },
+    /// The base model that comes with the program.
+    Base {
+        /// What to do.
+        #[command(subcommand)]
+        what: Base,
     },
     /// Score rewriters side by side on held-out searches.
     Eval {
@@ -231,6 +237,21 @@ pub enum World {
         /// Draw the curves into this folder, an SVG file each.
         #[arg(long, value_name = "DIR")]
         plot: Option<PathBuf>,
+    },
+}
+
+/// What can be done with a base model.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Base {
+    /// Write the one that came with the program into the workspace again.
+    Restore,
+    /// Write the newest checkpoint of a run as a base: bfloat16, with a card.
+    Export {
+        /// The run.
+        #[arg(long, default_value = "base", value_name = "NAME")]
+        run: String,
+        /// The folder, which is replaced.
+        folder: PathBuf,
     },
 }
 

@@ -11,6 +11,7 @@ pub mod demo;
 
 // Verbs.
 pub mod ab;
+pub mod base;
 pub mod describe;
 pub mod doctor;
 pub mod evaluate;

@@ -16,8 +16,8 @@ use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options, Task};
 use core_rewriter::{
-    ab, bench, demo, describe, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate, train,
-    watch,
+    ab, base, bench, demo, describe, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate,
+    train, watch,
 };
 use serde::Serialize;
 
@@ -91,6 +91,13 @@ fn run(cli: Cli) -> Result<()> {
             let task = Task::Sft { log: &log };
             let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
+        }
+        Command::Base { what } => {
+            let what = match what {
+                cli::Base::Restore => base::What::Restore,
+                cli::Base::Export { run, folder } => base::What::Export { run, folder },
+            };
+            show(&base::run(workspace, &what)?, base::Summary::table, json)
         }
         Command::Eval { rewriters } => {
             let names: Vec<_> = rewriters.iter().map(String::as_str).collect();
@@ -217,6 +224,11 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
                 std::fs::write(&page, comparison.page()).with_context(|| format!("cannot write {}", page.display()))?;
             }
             return show(&comparison, bench::Comparison::table, json);
+        }
+        cli::Bench::Base { model, seeds, no_scratch } => {
+            let plan = bench::base::Plan { model, seeds, scratch: !no_scratch };
+            let report = bench::base::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
+            return show(&report, bench::base::Report::table, json);
         }
         cli::Bench::Fake { keys } => {
             let report = bench::fake::run(keys as usize, steps.unwrap_or(200_000))?;

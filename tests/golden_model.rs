@@ -5,7 +5,7 @@ mod golden;
 #[path = "common/levels.rs"]
 mod levels;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use core_rewriter::model::{Decoding, Group, Policy, distribution};
 use core_rewriter::task::Message;
 use golden::{close, flat, ids, list, number, numbers};
@@ -231,7 +231,7 @@ fn damaged_folders_are_explained() {
             std::fs::write(dir.join("config.json"), text.replace(from, to)).unwrap();
         })
     };
-    let family = if load(model).config.to_json().contains("\"qwen2\"") { "\"qwen2\"" } else { "\"qwen3\"" };
+    let family = if load(model).config.to_json(DType::F32).contains("\"qwen2\"") { "\"qwen2\"" } else { "\"qwen3\"" };
     assert!(edit(family, "\"llama\"").contains("model_type llama is not supported: core reads qwen2 and qwen3"));
     let error = edit("\"intermediate_size\": ", "\"intermediate_size\": 1");
     assert!(error.contains("gate_proj.weight has shape"), "{error}");

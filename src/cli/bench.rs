@@ -43,6 +43,18 @@ pub enum Bench {
         #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
         queries: u32,
     },
+    /// What a base model can read, and what comes of it after fine-tuning, beside rules and a model from nothing.
+    Base {
+        /// The base: the program's own, or a checkpoint folder.
+        #[arg(long, default_value = "base", value_name = "base|FOLDER")]
+        model: String,
+        /// Worlds of so many seeds; 0 asks for reading alone.
+        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u64).range(..=20))]
+        seeds: u64,
+        /// Leave out the model that is trained from nothing.
+        #[arg(long)]
+        no_scratch: bool,
+    },
     /// Lookups in a fake index, one timed at a time.
     Fake {
         /// Queries in it.

@@ -8,7 +8,7 @@ use super::fresh::Fresh;
 use super::page::{Kind, Page};
 use super::slips::slip;
 use super::words::Words;
-use crate::task::{SEARCHED, Target, WATCHED};
+use crate::task::{IM_END, IM_START, SEARCHED, Target, WATCHED};
 
 /// Most people of a document.
 const PEOPLE: usize = 6;
@@ -36,8 +36,10 @@ pub(super) fn write(words: &Words, page: &mut Page, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// What others searched for and what there is: from this alone one can know which word goes with which sense.
+/// What others searched for and what there is: from this alone one can know which word goes with which sense. It is set apart,
+/// so that nobody's own context seems to begin in it.
 fn tell(fresh: &Fresh, page: &mut Page, rng: &mut ChaCha8Rng) {
+    page.marker(IM_START);
     let mut senses: Vec<usize> = (0..fresh.senses.len()).collect();
     senses.shuffle(rng);
     for sense in senses {
@@ -49,6 +51,7 @@ fn tell(fresh: &Fresh, page: &mut Page, rng: &mut ChaCha8Rng) {
             page.line(WATCHED, &fresh.title(sense, rng));
         }
     }
+    page.marker(IM_END);
 }
 
 fn person(fresh: &Fresh, page: &mut Page, rng: &mut ChaCha8Rng) {
@@ -79,8 +82,8 @@ fn before(fresh: &Fresh, mood: usize, rng: &mut ChaCha8Rng) -> Before {
 /// A query and what should be made of it.
 fn question(fresh: &Fresh, page: &Page, before: &Before, mood: usize, rng: &mut ChaCha8Rng) -> (Kind, String, Target) {
     match rng.random_range(0..100) {
-        0..45 => open(fresh, page, before, fresh.senses[mood].head, rng),
-        45..60 => open(fresh, page, before, rng.random_range(0..fresh.heads.len()), rng),
+        0..40 => open(fresh, page, before, fresh.senses[mood].head, rng),
+        40..60 => open(fresh, page, before, rng.random_range(0..fresh.heads.len()), rng),
         60..70 => (Kind::Plain, clear(fresh, mood, rng), Target::Reject),
         70..75 => {
             // About nothing here at all.

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::DType;
 use serde_json::{Map, Value, json};
 
 use crate::recipe::ModelShape;
@@ -152,9 +153,10 @@ impl Config {
         Ok(())
     }
 
-    /// The text of `config.json`, both spellings in one file; weights are float32.
+    /// The text of `config.json` beside weights of a number format, both spellings in one file.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self, dtype: DType) -> String {
+        let dtype = if dtype == DType::BF16 { "bfloat16" } else { "float32" };
         let mut map = self.other.clone();
         let (model_type, architecture) = match self.family {
             Family::Qwen2 => ("qwen2", "Qwen2ForCausalLM"),
@@ -177,8 +179,8 @@ impl Config {
             "tie_word_embeddings": self.tied,
             "max_position_embeddings": self.max_positions,
             "hidden_act": "silu",
-            "torch_dtype": "float32",
-            "dtype": "float32",
+            "torch_dtype": dtype,
+            "dtype": dtype,
         });
         if let Value::Object(known) = known {
             map.extend(known);
@@ -300,10 +302,10 @@ mod tests {
         assert_eq!((old.rope_theta, new.rope_theta), (5000.0, 5000.0));
         assert_eq!(old.parameters(), new.parameters());
         assert_eq!(old.eos_ids(), [3, 4]);
-        let again = parse(&new.to_json()).unwrap();
+        let again = parse(&new.to_json(DType::F32)).unwrap();
         assert_eq!(again.rope_theta, 5000.0);
         assert_eq!(again.head_dim, 6);
-        assert!(again.to_json().contains("initializer_range"));
+        assert!(again.to_json(DType::F32).contains("initializer_range"));
     }
 
     #[test]

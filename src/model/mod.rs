@@ -23,6 +23,7 @@ mod prompting;
 pub mod runs;
 mod sampling;
 mod scratch;
+pub mod shipped;
 mod tokenizer;
 mod transformer;
 mod weights;
@@ -237,10 +238,18 @@ impl Policy {
     /// A policy with an adapter, which this layout cannot hold: [`Policy::save_adapter`] writes it alone, and
     /// [`Policy::merge`] makes it part of the weights. A full disk; a folder that cannot be written.
     pub fn save(&self, dir: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
+        self.save_as(dir, DType::F32, max_shard_bytes)
+    }
+
+    /// [`Policy::save`] with every weight in a number format of its own: bfloat16 takes half the space and rounds.
+    ///
+    /// # Errors
+    /// Those of [`Policy::save`].
+    pub fn save_as(&self, dir: &Path, dtype: DType, max_shard_bytes: Option<u64>) -> Result<()> {
         ensure!(self.lora.is_none(), "a policy with an adapter is not one whole model: merge it, or save the adapter");
-        checkpoint::write_file(&dir.join("config.json"), self.config.to_json().as_bytes())?;
+        checkpoint::write_file(&dir.join("config.json"), self.config.to_json(dtype).as_bytes())?;
         self.tokenizer.save(dir)?;
-        weights::save_weights(dir, &self.base, max_shard_bytes)
+        weights::save_weights(dir, &self.base, dtype, max_shard_bytes)
     }
 
     /// The trainable parameters, always in the same order: all of them under their Hugging Face names, or those of the

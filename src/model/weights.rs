@@ -125,30 +125,35 @@ pub fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metadata: &[
 ///
 /// # Errors
 /// A full disk; a folder that cannot be written.
-pub(super) fn save_weights(dir: &Path, vars: &[(String, Var)], max_shard_bytes: Option<u64>) -> Result<()> {
-    let shards = split(vars, max_shard_bytes.unwrap_or(u64::MAX));
-    let detached = |shard: &[(String, Var)]| -> Vec<(String, Tensor)> {
-        shard.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
+pub(super) fn save_weights(
+    dir: &Path,
+    vars: &[(String, Var)],
+    dtype: DType,
+    max_shard_bytes: Option<u64>,
+) -> Result<()> {
+    let shards = split(vars, dtype, max_shard_bytes.unwrap_or(u64::MAX));
+    let written = |shard: &[(String, Var)]| -> Result<Vec<(String, Tensor)>> {
+        shard.iter().map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().to_dtype(dtype)?))).collect()
     };
     if let [only] = shards.as_slice() {
-        return write_safetensors(&dir.join(SINGLE), &detached(only), &[]);
+        return write_safetensors(&dir.join(SINGLE), &written(only)?, &[]);
     }
     let mut weight_map = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
         let file = format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
-        write_safetensors(&dir.join(&file), &detached(shard), &[])?;
+        write_safetensors(&dir.join(&file), &written(shard)?, &[])?;
         weight_map.extend(shard.iter().map(|(name, _)| (name.clone(), file.clone())));
     }
-    let total: usize = vars.iter().map(|(_, var)| 4 * var.elem_count()).sum();
+    let total: usize = vars.iter().map(|(_, var)| dtype.size_in_bytes() * var.elem_count()).sum();
     let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
     write_file(&dir.join(INDEX), format!("{index:#}\n").as_bytes())
 }
 
 /// Runs of parameters that stay within `limit` bytes; one that is larger alone gets its own.
-fn split(vars: &[(String, Var)], limit: u64) -> Vec<&[(String, Var)]> {
+fn split(vars: &[(String, Var)], dtype: DType, limit: u64) -> Vec<&[(String, Var)]> {
     let (mut shards, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (i, (_, var)) in vars.iter().enumerate() {
-        let size = 4 * var.elem_count() as u64;
+        let size = (dtype.size_in_bytes() * var.elem_count()) as u64;
         if i > start && bytes + size > limit {
             shards.push(&vars[start..i]);
             (start, bytes) = (i, 0);

@@ -204,11 +204,11 @@ pub struct Pretrain {
 impl Default for Pretrain {
     fn default() -> Self {
         Self {
-            worlds: 0.5,
-            recall: 0.15,
-            repeat: 0.1,
-            typos: 0.15,
-            split: 0.1,
+            worlds: 0.6,
+            recall: 0.1,
+            repeat: 0.05,
+            typos: 0.2,
+            split: 0.05,
             chinese_share: 0.15,
             max_chars: 700,
             max_tokens: 256,

@@ -10,6 +10,7 @@ use super::optim::AdamW;
 use super::{Existing, Options, Task};
 use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
+use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, precision_here, runs};
 use crate::recipe::{Pretrain, Recipe, Train};
 
@@ -50,7 +51,10 @@ impl Fingerprint {
             log: String::new(),
             log_origin: String::new(),
             examples: 0,
-            init: options.init.map(str::to_owned),
+            init: options.init.map(|init| match init {
+                BASE => format!("{BASE} {}", shipped::identity()),
+                other => other.to_owned(),
+            }),
             model: recipe.model.clone(),
             // What this machine makes of `auto`; whether activations are kept changes no number.
             train: Train {
@@ -67,6 +71,9 @@ impl Fingerprint {
 #[derive(Serialize, Deserialize)]
 struct State {
     step: u64,
+    /// Tokens read so far; checkpoints from before they were counted have none.
+    #[serde(default)]
+    num_tokens: u64,
     fingerprint: Fingerprint,
 }
 
@@ -127,10 +134,15 @@ fn read_state(folder: &Path) -> Result<State> {
     serde_json::from_str(&text).with_context(|| format!("{} is damaged: delete this checkpoint folder", path.display()))
 }
 
+/// Tokens read up to a checkpoint.
+pub(super) fn tokens_read(folder: &Path) -> Result<u64> {
+    Ok(read_state(folder)?.num_tokens)
+}
+
 /// Saves a step whole or not at all, and forgets all but the newest `keep`.
 pub(super) fn save(
     dir: &Path,
-    step: u64,
+    (step, num_tokens): (u64, u64),
     policy: &Policy,
     optimizer: &AdamW,
     fingerprint: &Fingerprint,
@@ -143,7 +155,7 @@ pub(super) fn save(
             None => policy.save(inside, None)?,
         }
         optimizer.save(&inside.join(MOMENTS))?;
-        let state = State { step, fingerprint: fingerprint.clone() };
+        let state = State { step, num_tokens, fingerprint: fingerprint.clone() };
         Ok(std::fs::write(inside.join(STATE), serde_json::to_vec_pretty(&state)?)?)
     })?;
     let all = runs::steps(dir)?;

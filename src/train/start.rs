@@ -14,6 +14,7 @@ use super::trainer::Trainer;
 use super::{Existing, Options, Task};
 use crate::journal::Journal;
 use crate::journal::words::bytes;
+use crate::model::shipped::{self, BASE};
 use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub};
 use crate::recipe::{Lora, Recipe};
 use crate::store::{ExampleRow, Split, Store};
@@ -84,9 +85,9 @@ pub(super) fn prepare<'a>(
     let fingerprint = data.fingerprint(recipe, options);
     let device = device::open()?;
     let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
-    let (policy, step) = match &newest {
-        Some((folder, step)) => (Policy::load(folder, &device)?, *step),
-        None => (model(recipe, options, &data, &device)?, 0),
+    let (policy, step, num_tokens) = match &newest {
+        Some((folder, step)) => (Policy::load(folder, &device)?, *step, checkpoint::tokens_read(folder)?),
+        None => (model(workspace, recipe, options, &data, &device)?, 0, 0),
     };
     let policy = policy.with_precision(recipe.train.precision).recomputing(recipe.train.recompute);
     let mut optimizer = AdamW::new(policy.vars(), optim_settings(recipe))?;
@@ -102,15 +103,16 @@ pub(super) fn prepare<'a>(
         Existing::Renew => "the newest step is saved; run the same command again to go on",
         _ => "the newest step is saved; run the same command with --resume to go on",
     };
-    Ok(Trainer { recipe, dir, fingerprint, policy, optimizer, objective, step, advice })
+    Ok(Trainer { recipe, dir, fingerprint, policy, optimizer, objective, step, num_tokens, advice })
 }
 
 /// A model to start from: a checkpoint, or a fresh one with a tokenizer made from the training text.
-fn model(recipe: &Recipe, options: &Options, data: &Data, device: &Device) -> Result<Policy> {
+fn model(workspace: &Path, recipe: &Recipe, options: &Options, data: &Data, device: &Device) -> Result<Policy> {
     if let Some(init) = options.init {
         // Below an adapter the weights stay as they are, and so may their form.
         let keep = if recipe.lora.rank == 0 { Keep::Float32 } else { Keep::AsStored };
-        return adapt(Policy::load_kept(&hub::resolve(init, None)?, keep, device)?, init, recipe);
+        let folder = if init == BASE { shipped::folder(workspace)? } else { hub::resolve(init, None)? };
+        return adapt(Policy::load_kept(&folder, keep, device)?, init, recipe);
     }
     ensure!(
         recipe.lora.rank == 0,

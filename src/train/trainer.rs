@@ -23,6 +23,8 @@ pub(super) struct Trainer<'a> {
     pub optimizer: AdamW,
     pub objective: Objective,
     pub step: u64,
+    /// Tokens read so far.
+    pub num_tokens: u64,
     /// What a person who stopped the run is told.
     pub advice: &'static str,
 }
@@ -37,6 +39,8 @@ impl Trainer<'_> {
             let started = Instant::now();
             let (mut values, tokens) = self.update()?;
             self.step += 1;
+            self.num_tokens += tokens as u64;
+            values.insert("num_tokens".into(), self.num_tokens as f64);
             if let Some(epoch) = self.objective.epoch(self.step, train) {
                 values.insert("epoch".into(), epoch);
             }
@@ -102,6 +106,7 @@ impl Trainer<'_> {
     }
 
     fn save(&self) -> Result<PathBuf> {
-        checkpoint::save(&self.dir, self.step, &self.policy, &self.optimizer, &self.fingerprint, self.recipe.train.keep)
+        let at = (self.step, self.num_tokens);
+        checkpoint::save(&self.dir, at, &self.policy, &self.optimizer, &self.fingerprint, self.recipe.train.keep)
     }
 }

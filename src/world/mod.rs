@@ -11,6 +11,7 @@ mod look;
 mod needs;
 mod people;
 mod phrasing;
+mod probing;
 mod session;
 mod shelf;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use hints::Hints;
 pub use look::SearchTruth;
 pub use needs::{Need, Want};
 pub use phrasing::Phrasing;
+pub use probing::Probe;
 pub use session::{Asked, SearchFn, SimSession};
 
 /// A result page as people meet it.

@@ -42,6 +42,8 @@ pub struct Asked<'a> {
     pub query: &'a str,
     /// What the person wants.
     pub need: &'a Need,
+    /// What the query should have been, where a typing error slipped in.
+    pub meant: Option<&'a str>,
     /// Up to when the search path knows of videos, Unix milliseconds: its index is brought up to date each night.
     pub indexed_ms: i64,
 }
@@ -238,7 +240,13 @@ impl Sitting<'_> {
         let context = context_before(&self.session, index, world.watched_limit, world.queries_limit);
         // The night before, reckoned from the first day.
         let indexed_ms = START_MS + (self.now_ms - START_MS).div_euclid(DAY_MS) * DAY_MS;
-        let page = (self.search)(Asked { context: &context, query: &phrase.text, need, indexed_ms })?;
+        let page = (self.search)(Asked {
+            context: &context,
+            query: &phrase.text,
+            need,
+            meant: phrase.meant.as_deref(),
+            indexed_ms,
+        })?;
         let hints = world.hints(need, &self.session.watched);
         let looked = world.look(self.wishes.person, need, &page.shown, moment, self.now_ms);
         self.now_ms = looked.end_ms;
