@@ -62,6 +62,9 @@ pub enum Command {
         /// Start over instead of going on from what is there.
         #[arg(long)]
         fresh: bool,
+        /// Train a second model, from nothing instead of from the base, and show both.
+        #[arg(long)]
+        from_scratch: bool,
     },
     /// Let the world's people search for some weeks, and log it.
     Simulate {

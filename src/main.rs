@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<()> {
     let recipe = || Recipe::load(source(global));
     let model = |name: Option<String>| name.map_or_else(|| newest_run(workspace), Ok);
     match cli.command {
-        Command::Demo { size, fresh } => {
+        Command::Demo { size, fresh, from_scratch } => {
             let source = match (size, source(global)) {
                 (None | Some(Size::Demo), recipe) => recipe,
                 (Some(Size::Tiny), "demo" | "tiny") => "tiny",
@@ -62,7 +62,7 @@ fn run(cli: Cli) -> Result<()> {
                     return Err(Usage(text).into());
                 }
             };
-            demo::run(workspace, source, fresh, json)
+            demo::run(workspace, source, demo::Flags { fresh, from_scratch }, json)
         }
         Command::Simulate { people, weeks, fresh } => {
             let part = simulate::Part { people: people.map(|n| n as usize), weeks };

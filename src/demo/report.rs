@@ -39,7 +39,7 @@ fn made(recipe: &Recipe, report: &Report) -> String {
         "\ncore demo · recipe {} · seed {}\n\n  \
          world    {} videos, {} people, {} weeks: {} sessions, {} searches\n  \
          mined    {} rewrites, {} rejects; {} to train on, {} held out (other people, later weeks)\n  \
-         model    {} parameters from nothing, {} steps on {} examples\n           {}\n",
+         model    {} parameters, from the base that comes with the program: {} steps on {} examples\n           {}\n{}",
         report.recipe,
         report.seed,
         log.docs,
@@ -54,7 +54,13 @@ fn made(recipe: &Recipe, report: &Report) -> String {
         trained.parameters,
         trained.steps,
         trained.examples,
-        trained.checkpoint.display()
+        trained.checkpoint.display(),
+        report.scratch.as_ref().map_or_else(String::new, |scratch| format!(
+            "           and {} parameters from nothing: {} steps\n           {}\n",
+            scratch.parameters,
+            scratch.steps,
+            scratch.checkpoint.display()
+        ))
     )
 }
 

@@ -47,7 +47,10 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
         "pretrain.worlds, recall, repeat, typos and split are all 0: there is nothing to read"
     );
     check_fake(&r.fake)?;
-    ensure!(r.train.lr > 0.0, "train.lr is {}: must be above 0", r.train.lr);
+    let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
+    for (key, lr) in [("train.lr", r.train.lr)].into_iter().chain(scratch) {
+        ensure!(lr > 0.0 && lr.is_finite(), "{key} is {lr}: must be above 0");
+    }
     Ok(())
 }
 
@@ -134,7 +137,7 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 27] {
+fn shares(r: &Recipe) -> [(&'static str, f64); 32] {
     [
         ("world.births_per_week", r.world.births_per_week),
         ("world.evergreen_share", r.world.evergreen_share),
@@ -158,6 +161,11 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 27] {
         ("mine.held_out_time", r.mine.held_out_time),
         ("pretrain.chinese_share", r.pretrain.chinese_share),
         ("pretrain.context_weight", r.pretrain.context_weight),
+        ("train.slips", r.train.slips),
+        ("train.strangers", r.train.strangers),
+        ("train.renamed", r.train.renamed),
+        ("train.prompt_weight", r.train.prompt_weight),
+        ("train.replay", r.train.replay),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
         ("baselines.min_share", r.baselines.min_share),

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
-pub use sections::{Lora, Mine, ModelShape, Precision, Pretrain, Train};
+pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Fake, Recall, Rewrites, Serve};
 pub use usage::Usage;

@@ -101,11 +101,35 @@ pub struct Train {
     pub keep: usize,
     /// Longest prompt in tokens; the oldest context is dropped first.
     pub max_prompt_tokens: usize,
+    /// Share of the examples that come once more with a typing error in the query, to be mended.
+    pub slips: f64,
+    /// Share of the rewrites that come once more in a stranger's context, to be left alone.
+    pub strangers: f64,
+    /// Share of the rewrites that come once more with another word for the gain term, in context and rewrite alike.
+    pub renamed: f64,
+    /// Weight in the loss of a prompt's own tokens; its answer has 1. Above 0 the words of titles are learnt too.
+    pub prompt_weight: f64,
+    /// Documents of the pre-training kind read along with each micro-batch, as a share of its examples: a base forgets
+    /// less of how to read.
+    pub replay: f64,
     /// How matrices are multiplied: `auto`, `f32` or `bf16`.
     pub precision: Precision,
     /// Compute activations again in the backward pass instead of keeping them: less memory, about a third more time.
     /// On a card it is always so.
     pub recompute: bool,
+    /// Other steps for a model without anything to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_scratch: Option<FromScratch>,
+}
+
+/// How long and how fast a model learns that starts from nothing: it needs more and larger steps than one with a base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FromScratch {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Peak learning rate.
+    pub lr: f64,
 }
 
 impl Default for Train {
@@ -124,8 +148,14 @@ impl Default for Train {
             save_every: 200,
             keep: 2,
             max_prompt_tokens: 160,
+            slips: 0.0,
+            strangers: 0.0,
+            renamed: 0.0,
+            prompt_weight: 0.0,
+            replay: 0.0,
             precision: Precision::Auto,
             recompute: false,
+            from_scratch: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Target;
-use crate::logs::Context;
+use crate::logs::{Context, Seen};
 
 /// Ends a text.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -120,13 +120,20 @@ pub fn drop_oldest(context: &mut Context) -> bool {
 }
 
 fn pieces(context: &Context, query: &str) -> Vec<Piece> {
-    let mut parts: Vec<(&'static str, &str)> = Vec::new();
-    parts.extend(context.place.iter().map(|place| (PLACE, place.as_str())));
-    parts.extend(context.queries.iter().rev().map(|earlier| (SEARCHED, earlier.as_str())));
-    parts.extend(context.watched.iter().rev().map(|seen| (WATCHED, seen.title.as_str())));
-    parts.push((QUERY, query));
-    let pieces = parts.into_iter().flat_map(|(marker, text)| [Piece::Marker(marker), Piece::Text(spaced(text))]);
+    let mut parts: Vec<(&'static str, String)> = Vec::new();
+    parts.extend(context.place.iter().map(|place| (PLACE, place.clone())));
+    parts.extend(context.queries.iter().rev().map(|earlier| (SEARCHED, earlier.clone())));
+    parts.extend(context.watched.iter().rev().map(|seen| (WATCHED, shown(seen))));
+    parts.push((QUERY, query.to_owned()));
+    let pieces = parts.into_iter().flat_map(|(marker, text)| [Piece::Marker(marker), Piece::Text(spaced(&text))]);
     pieces.chain([Piece::Marker(REWRITE)]).collect()
+}
+
+/// A title, and behind it those of its tags that say something new.
+fn shown(seen: &Seen) -> String {
+    let title = seen.title.to_lowercase();
+    let new = seen.tags.iter().filter(|tag| !title.contains(&tag.to_lowercase()));
+    new.fold(seen.title.clone(), |text, tag| text + " " + tag)
 }
 
 fn user_turn(context: &Context, query: &str) -> String {
@@ -138,19 +145,22 @@ fn user_turn(context: &Context, query: &str) -> String {
     };
     line("Location", context.place.iter().map(String::as_str).collect());
     line("Historical queries, newest first", context.queries.iter().map(String::as_str).collect());
-    line("Watched videos, newest first", context.watched.iter().map(|seen| seen.title.as_str()).collect());
+    let watched: Vec<String> = context.watched.iter().map(shown).collect();
+    line("Watched videos, newest first", watched.iter().map(String::as_str).collect());
     text + &format!("Current query: {query}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::Seen;
 
     fn context() -> Context {
-        let seen = |title: &str| Seen { title: title.into(), tags: vec![] };
+        let seen = |title: &str, tags: &[&str]| Seen {
+            title: title.into(),
+            tags: tags.iter().map(|t| t.to_string()).collect(),
+        };
         Context {
-            watched: vec![seen("new video"), seen("old video")],
+            watched: vec![seen("New video", &["Video", "cars"]), seen("old video", &[])],
             queries: vec!["cars".into()],
             place: Some("paris".into()),
         }
@@ -168,7 +178,7 @@ mod tests {
             Piece::Marker(WATCHED),
             text(" old video"),
             Piece::Marker(WATCHED),
-            text(" new video"),
+            text(" new video cars"),
             Piece::Marker(QUERY),
             text(" jaguar x"),
             Piece::Marker(REWRITE),

@@ -6,6 +6,7 @@ pub mod likelihood;
 pub mod mpo;
 pub mod optim;
 
+mod augment;
 mod checkpoint;
 mod evaluate;
 mod objective;
@@ -104,6 +105,16 @@ pub fn run(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<Summa
     Journal::record(workspace, "train", options.name, &recipe.to_toml(), |journal| {
         let dir = runs::run_dir(workspace, options.name)?;
         let _alone = Lock::take(workspace, &format!("train-{}", options.name))?;
-        start::prepare(workspace, recipe, options, dir, journal)?.train(journal)
+        let recipe = of_start(recipe, options);
+        start::prepare(workspace, &recipe, options, dir, journal)?.train(journal)
     })
+}
+
+/// The recipe with the steps that suit what the run starts from.
+fn of_start(recipe: &Recipe, options: &Options) -> Recipe {
+    let mut recipe = recipe.clone();
+    if let (None, Some(scratch)) = (options.init, recipe.train.from_scratch.take()) {
+        (recipe.train.steps, recipe.train.lr) = (scratch.steps, scratch.lr);
+    }
+    recipe
 }

@@ -24,6 +24,12 @@ impl Lessons {
         self.weights.iter().flatten().map(|w| f64::from(*w)).sum()
     }
 
+    /// Takes others in.
+    pub fn extend(&mut self, others: Self) {
+        self.groups.extend(others.groups);
+        self.weights.extend(others.weights);
+    }
+
     pub fn tokens(&self) -> usize {
         self.groups.iter().map(Group::tokens).sum()
     }
@@ -51,7 +57,7 @@ impl Objective {
     pub fn next_batch(&self, step: u64, train: &Train) -> Result<Vec<Lessons>> {
         match self {
             Self::Pretrain(stream) => stream.next_batch(step, train),
-            Self::Sft { sft, .. } => Ok(sft.next_batch(step, train)),
+            Self::Sft { sft, .. } => sft.next_batch(step, train),
         }
     }
 

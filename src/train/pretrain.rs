@@ -55,15 +55,18 @@ impl Stream {
     }
 
     pub fn next_batch(&self, step: u64, train: &Train) -> Result<Vec<Lessons>> {
-        let per_step = (train.batch * train.accumulate) as u64;
-        let numbers = step * per_step..(step + 1) * per_step;
-        let read = numbers.into_par_iter().map(|n| self.lesson(&self.corpus.document(Set::Train, n)));
-        let read = read.collect::<Result<Vec<_>>>()?;
-        let batches = read.chunks(train.batch).map(|part| {
-            let (groups, weights) = part.iter().cloned().unzip();
-            Lessons { groups, weights }
-        });
-        Ok(batches.collect())
+        let first = step * train.accumulate as u64;
+        let batches =
+            (first..first + train.accumulate as u64).map(|b| self.lessons(b * train.batch as u64, train.batch));
+        batches.collect()
+    }
+
+    /// Some documents from a number on.
+    pub fn lessons(&self, first: u64, documents: usize) -> Result<Lessons> {
+        let numbers = (first..first + documents as u64).into_par_iter();
+        let read = numbers.map(|n| self.lesson(&self.corpus.document(Set::Train, n))).collect::<Result<Vec<_>>>()?;
+        let (groups, weights) = read.into_iter().unzip();
+        Ok(Lessons { groups, weights })
     }
 
     pub fn largest_batch(&self, train: &Train) -> Vec<Group> {

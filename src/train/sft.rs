@@ -5,7 +5,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::augment::augment;
 use super::objective::Lessons;
+use super::pretrain::Stream;
 use crate::model::{Group, Tokenizer};
 use crate::recipe::{Recipe, Train};
 use crate::store::ExampleRow;
@@ -14,24 +16,32 @@ use crate::task::Target;
 /// The encoded examples, and the order they come in.
 pub(super) struct Sft {
     groups: Vec<Group>,
+    /// Of each completion token.
+    weights: Vec<Vec<f32>>,
     seed: u64,
+    /// What is read along, and how many documents a micro-batch.
+    replay: Option<(Stream, usize)>,
 }
 
 impl Sft {
-    /// Encodes every example once.
+    /// Encodes every example once, those made from them ([`augment`]) too.
     pub fn new(tokenizer: &Tokenizer, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
-        let limit = recipe.train.max_prompt_tokens;
-        let groups = rows
-            .iter()
-            .map(|row| {
-                let target = Target::from_option(row.target.as_deref());
-                Ok(Group {
-                    prompt: tokenizer.prompt(&row.context, &row.query, limit)?,
-                    completions: vec![tokenizer.completion(&target)?],
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { groups, seed: recipe.seed })
+        let train = &recipe.train;
+        let (mut groups, mut weights) = (Vec::new(), Vec::new());
+        for row in augment(rows, recipe) {
+            let target = Target::from_option(row.target.as_deref());
+            let mut prompt = tokenizer.prompt(&row.context, &row.query, train.max_prompt_tokens)?;
+            let answer = tokenizer.completion(&target)?;
+            // What is learnt of the prompt is a completion of its first token.
+            let read = if train.prompt_weight > 0.0 { prompt.split_off(1) } else { Vec::new() };
+            let mut of_tokens = vec![train.prompt_weight as f32; read.len()];
+            of_tokens.resize(read.len() + answer.len(), 1.0);
+            groups.push(Group { prompt, completions: vec![[read, answer].concat()] });
+            weights.push(of_tokens);
+        }
+        let documents = (train.replay * train.batch as f64).round() as usize;
+        let replay = (documents > 0).then(|| (Stream::new(tokenizer, recipe), documents));
+        Ok(Self { groups, weights, seed: recipe.seed, replay })
     }
 
     /// Training examples.
@@ -52,22 +62,29 @@ impl Sft {
     }
 
     /// The micro-batches of a step (from 0).
-    pub fn next_batch(&self, step: u64, train: &Train) -> Vec<Lessons> {
+    pub fn next_batch(&self, step: u64, train: &Train) -> Result<Vec<Lessons>> {
         let per_step = train.batch * train.accumulate;
         let first = step as usize * per_step;
         let mut epoch = usize::MAX;
         let mut order = Vec::new();
-        let groups = (first..first + per_step).map(|place| {
+        let places = (first..first + per_step).map(|place| {
             if place / self.groups.len() != epoch {
                 epoch = place / self.groups.len();
                 order = self.order(epoch);
             }
-            self.groups[order[place % self.groups.len()]].clone()
+            order[place % self.groups.len()]
         });
-        let groups: Vec<Group> = groups.collect();
-        let batches = groups.chunks(train.batch).map(|part| Lessons {
-            weights: part.iter().map(|group| vec![1.0; group.completions.iter().map(Vec::len).sum()]).collect(),
-            groups: part.to_vec(),
+        let places: Vec<usize> = places.collect();
+        let batches = places.chunks(train.batch).zip(0..).map(|(part, batch)| {
+            let mut lessons = Lessons {
+                groups: part.iter().map(|place| self.groups[*place].clone()).collect(),
+                weights: part.iter().map(|place| self.weights[*place].clone()).collect(),
+            };
+            if let Some((stream, documents)) = &self.replay {
+                let number = step * train.accumulate as u64 + batch;
+                lessons.extend(stream.lessons(number * *documents as u64, *documents)?);
+            }
+            Ok(lessons)
         });
         batches.collect()
     }
@@ -89,9 +106,9 @@ mod tests {
     #[test]
     fn every_example_comes_once_a_pass_and_a_step_can_be_asked_for_alone() {
         let groups = (0..10).map(|i| Group { prompt: vec![i], completions: vec![vec![i]] }).collect();
-        let sft = Sft { groups, seed: 5 };
+        let sft = Sft { groups, weights: vec![vec![1.0]; 10], seed: 5, replay: None };
         let train = Train { batch: 2, accumulate: 1, ..Train::default() };
-        let groups = |step| sft.next_batch(step, &train).into_iter().flat_map(|lessons| lessons.groups);
+        let groups = |step| sft.next_batch(step, &train).unwrap().into_iter().flat_map(|lessons| lessons.groups);
         let prompts = |step| groups(step).map(|g| g.prompt[0]).collect::<Vec<_>>();
         let mut first_pass: Vec<_> = (0..5).flat_map(prompts).collect();
         let second_pass: Vec<_> = (5..10).flat_map(prompts).collect();

@@ -13,7 +13,7 @@ use crate::logs::{Context, words};
 /// A question about a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
-    /// The sense was left open, and the titles watched tell it by its gain term and tell no other sense of the head.
+    /// The sense was left open, and titles and tags of what was watched tell it by its gain term and tell no other sense of the head.
     Supported {
         /// The head.
         head: String,
@@ -22,7 +22,7 @@ pub enum Probe {
         /// Rewrites that are right: with the gain term, and with the facet that was typed or is wanted.
         right: Vec<String>,
     },
-    /// The sense was left open, and no title watched has a word of any sense of the head: to be left alone.
+    /// The sense was left open, and nothing watched has a word of any sense of the head: to be left alone.
     Unsupported,
     /// A typing error.
     Mistyped {
@@ -47,7 +47,8 @@ impl World {
         query: &str,
         meant: Option<&str>,
     ) -> Option<Probe> {
-        let titles: HashSet<String> = context.watched.iter().flat_map(|seen| words(&seen.title)).collect();
+        let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
+        let titles: HashSet<String> = watched.flat_map(|text| words(text)).collect();
         if let Some(meant) = meant {
             let earlier = context.queries.iter().flat_map(|query| words(query));
             let there: HashSet<String> = titles.iter().cloned().chain(earlier).collect();

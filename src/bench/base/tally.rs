@@ -13,9 +13,8 @@ use crate::world::Probe;
 /// What is counted, in the order of the columns.
 ///
 /// `unseen` and `seen`: heads whose sense the context tells, by whether a training example has head and gain term together.
-/// `reject_recall`: heads about which the context says nothing; `reject_precision`: of the rejects said to any of these or to a
-/// typing error, the share said to such heads. Queries that say what they want are left out of it, as they are most queries and
-/// easy; `clear_left_alone` counts them. `typos_mended`: the words that were meant come first in the answer.
+/// `reject_recall`: heads about which the context says nothing; `reject_precision`: of the heads that were left alone, the share
+/// about which it says nothing. Queries that say what they want are most queries and easy: `clear_left_alone` counts them. `typos_mended`: the words that were meant come first in the answer.
 pub(super) const METRICS: [&str; 7] = [
     "unseen_exact_match",
     "seen_exact_match",
@@ -76,10 +75,18 @@ impl Tally {
         let said: Vec<String> = answer.text().map(|text| words(text).collect()).unwrap_or_default();
         match &question.probe {
             Probe::Supported { right, .. } => {
+                if rejected {
+                    add(PRECISION, false);
+                }
                 let exact = !rejected && right.iter().any(|right| words(right).eq(said.iter().cloned()));
                 add(if question.seen { SEEN } else { UNSEEN }, exact);
             }
-            Probe::Unsupported => add(RECALL, rejected),
+            Probe::Unsupported => {
+                add(RECALL, rejected);
+                if rejected {
+                    add(PRECISION, true);
+                }
+            }
             Probe::Mistyped { meant, in_context } => {
                 let meant: Vec<String> = words(meant).collect();
                 let mended = said.starts_with(&meant);
@@ -88,10 +95,7 @@ impl Tally {
                     add(IN_CONTEXT, mended);
                 }
             }
-            Probe::Clear => return add(CLEAR, rejected),
-        }
-        if rejected {
-            add(PRECISION, question.probe == Probe::Unsupported);
+            Probe::Clear => add(CLEAR, rejected),
         }
     }
 }
@@ -154,8 +158,8 @@ mod tests {
         }
         let systems = systems(&[vec![tally.clone(), tally]], 50, 1);
         let values: Vec<f64> = systems[0].shares.iter().map(|s| s.unwrap().value).collect();
-        // Three rejects were said where it matters, one of them rightly.
-        assert_eq!(values, [0.5, 0.0, 1.0 / 3.0, 0.5, 0.5, 1.0, 1.0]);
+        // Two heads were left alone, one of them rightly.
+        assert_eq!(values, [0.5, 0.0, 0.5, 0.5, 0.5, 1.0, 1.0]);
         let over = systems[1].base_over.unwrap()[0].unwrap();
         assert_eq!((over.difference, over.people), (0.0, 1));
     }

@@ -37,7 +37,8 @@ impl CopyRule {
     pub fn rewrite(&self, context: &Context, query: &str) -> Outcome {
         let asked: Vec<String> = words(query).collect();
         let mut candidates: Vec<String> = Vec::new();
-        for text in context.watched.iter().map(|seen| &seen.title).chain(&context.queries) {
+        let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
+        for text in watched.chain(&context.queries) {
             for word in words(text) {
                 if !asked.contains(&word) && !candidates.contains(&word) {
                     candidates.push(word);
