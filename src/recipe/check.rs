@@ -129,7 +129,7 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 25] {
+fn shares(r: &Recipe) -> [(&'static str, f64); 27] {
     [
         ("world.births_per_week", r.world.births_per_week),
         ("world.evergreen_share", r.world.evergreen_share),
@@ -140,6 +140,8 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 25] {
         ("world.trending_share", r.world.trending_share),
         ("world.facet_share", r.world.facet_share),
         ("world.attraction", r.world.attraction),
+        ("world.reading_share", r.world.reading_share),
+        ("world.look_on_share", r.world.look_on_share),
         ("world.linger_share", r.world.linger_share),
         ("world.persistence", r.world.persistence),
         ("world.buy_share", r.world.buy_share),
