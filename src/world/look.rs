@@ -56,8 +56,8 @@ impl World {
     pub(super) fn look(&self, person: &Person, need: &Need, shown: &[String], at: Moment, start_ms: i64) -> Looked {
         let mut eyes = stream(self.seed, "world.eyes", &at);
         // Who asks for one video by its title has come to watch it.
-        let opens_less = if matches!(need.want, Want::Video { .. }) { READERS_OF_KNOWN } else { 1.0 };
-        let only_reads = chance(&mut eyes, self.settings.reading_share * opens_less);
+        let fewer = if matches!(need.want, Want::Video { .. }) { READERS_OF_KNOWN } else { 1.0 };
+        let only_reads = chance(&mut eyes, self.settings.reading_share * fewer);
         let enough = chance(&mut eyes, ENOUGH_TO_SEE);
         let looks_on = chance(&mut eyes, self.settings.look_on_share);
         let mut looked =
