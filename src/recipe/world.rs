@@ -133,7 +133,7 @@ impl Default for World {
             look_on_share: 0.85,
             linger_share: 0.25,
             persistence: 0.6,
-            buy_share: 0.06,
+            buy_share: 0.07,
         }
     }
 }
