@@ -55,3 +55,41 @@ impl<'a> PlainPages<'a> {
         Ok(Page { shown, rewritten: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::Context;
+    use crate::recipe::Recipe;
+    use crate::world::{Need, Want};
+
+    #[test]
+    fn a_kept_page_is_the_engine_s_and_no_day_keeps_more_than_its_share() {
+        let mut recipe = Recipe::load("tiny").unwrap();
+        recipe.world.videos = 400;
+        let (world, dir) = (World::new(&recipe).unwrap(), tempfile::tempdir().unwrap());
+        let engine = Engine::build(dir.path(), world.docs(), &recipe.search, |_| ()).unwrap();
+        let pages =
+            PlainPages { most_a_day: 1, ..PlainPages::new(&world, &engine, &recipe.search, recipe.world.weeks) };
+        let (want, context) = (Want::Functional { entry: 0, place: 0 }, Context::default());
+        let need = Need { want, against_history: false, new_pair: false, habit: false };
+        for day in [i64::MAX - 1, i64::MAX] {
+            for query in ["weather", "news today", "weather"] {
+                let page = pages.get(Asked { context: &context, query, need: &need, indexed_ms: day }).unwrap();
+                let hits = engine.search_as_of(day, query, None, &recipe.search).unwrap();
+                assert_eq!(page.shown, hits.into_iter().map(|h| h.doc).collect::<Vec<_>>());
+                assert!(!page.shown.is_empty());
+            }
+            assert_eq!(pages.kept.read().unwrap()[&day].len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_longer_log_has_as_much_room_a_day_until_memory_ends() {
+        let recipe = Recipe::load("tiny").unwrap();
+        let (world, dir) = (World::new(&recipe).unwrap(), tempfile::tempdir().unwrap());
+        let engine = Engine::build(dir.path(), world.docs(), &recipe.search, |_| ()).unwrap();
+        let room = |weeks| PlainPages::new(&world, &engine, &recipe.search, weeks).most_a_day;
+        assert_eq!([1, 4, 100].map(room), [MOST_A_DAY, MOST_A_DAY, MOST / 700]);
+    }
+}
