@@ -14,7 +14,7 @@ const RECIPE: &str = "
 name = 's'
 [world]
 videos = 400
-people = 80
+people = 200
 weeks = 2
 heads = 15
 [model]

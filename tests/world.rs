@@ -11,7 +11,7 @@ use core_rewriter::store::{Session, Split, Store};
 
 fn preset(name: &str) -> Recipe {
     let mut recipe = Recipe::load(name).unwrap();
-    recipe.world.people = 150;
+    recipe.world.people = 300;
     recipe
 }
 

@@ -137,8 +137,8 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
-fn shares(r: &Recipe) -> [(&'static str, f64); 32] {
-    [
+fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
+    vec![
         ("world.births_per_week", r.world.births_per_week),
         ("world.evergreen_share", r.world.evergreen_share),
         ("world.new_sense_share", r.world.new_sense_share),
@@ -148,6 +148,8 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 32] {
         ("world.trending_share", r.world.trending_share),
         ("world.facet_share", r.world.facet_share),
         ("world.attraction", r.world.attraction),
+        ("world.reading_share", r.world.reading_share),
+        ("world.look_on_share", r.world.look_on_share),
         ("world.linger_share", r.world.linger_share),
         ("world.persistence", r.world.persistence),
         ("world.buy_share", r.world.buy_share),
@@ -174,8 +176,8 @@ fn shares(r: &Recipe) -> [(&'static str, f64); 32] {
     ]
 }
 
-fn at_least_one(r: &Recipe) -> [(&'static str, usize); 31] {
-    [
+fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
+    vec![
         ("world.videos", r.world.videos),
         ("world.people", r.world.people),
         ("world.weeks", r.world.weeks as usize),
@@ -210,8 +212,8 @@ fn at_least_one(r: &Recipe) -> [(&'static str, usize); 31] {
     ]
 }
 
-fn not_negative(r: &Recipe) -> [(&'static str, f64); 24] {
-    [
+fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
+    vec![
         ("world.trend", r.world.trend),
         ("world.sessions_per_week", r.world.sessions_per_week),
         ("world.needs_per_session", r.world.needs_per_session),

@@ -65,6 +65,10 @@ pub struct World {
 
     /// Chance that a person who looks at a video of what they want opens it, when its words say what it is.
     pub attraction: f64,
+    /// Share of pages of which nothing is opened, whatever is on them: people only read what is shown.
+    pub reading_share: f64,
+    /// Chance to go on looking after an answer was stayed with.
+    pub look_on_share: f64,
     /// Chance that a video which is off the need and opened all the same is stayed with.
     pub linger_share: f64,
     /// Chance to try again after a page without an answer in it; a page with one in it is more often just left.
@@ -112,7 +116,7 @@ impl Default for World {
             trend: 0.5,
             interest_weeks: 6.0,
             sessions_per_week: 8.0,
-            needs_per_session: 1.7,
+            needs_per_session: 1.8,
             long_session_share: 0.14,
             habit_share: 0.33,
             known_share: 0.08,
@@ -124,10 +128,12 @@ impl Default for World {
             colloquial_share: 0.06,
             typo_share: 0.05,
             new_pair_share: 0.1,
-            attraction: 0.6,
+            attraction: 0.8,
+            reading_share: 0.45,
+            look_on_share: 0.85,
             linger_share: 0.25,
-            persistence: 0.8,
-            buy_share: 0.06,
+            persistence: 0.6,
+            buy_share: 0.07,
         }
     }
 }

@@ -206,9 +206,7 @@ impl Engine {
         rewrite: Option<&str>,
         settings: &SearchPath,
     ) -> Result<Vec<Hit>> {
-        let own = self.query_side(query, settings)?;
-        let other = rewrite.map(|rewrite| self.rewrite_side(query, rewrite, settings)).transpose()?.flatten();
-        let mut candidates = self.candidates(&own, other.as_ref())?;
+        let (own, mut candidates) = self.both_sides(query, rewrite, settings)?;
         candidates.retain(|c| self.opened.facts[c.number as usize].published_ms <= time_ms);
         self.page_of(&own, candidates, settings)
     }
@@ -226,9 +224,7 @@ impl Engine {
         settings: &SearchPath,
     ) -> Result<Vec<String>> {
         let searcher = self.opened.reader.searcher();
-        let own = self.query_side(query, settings)?;
-        let other = rewrite.map(|rewrite| self.rewrite_side(query, rewrite, settings)).transpose()?.flatten();
-        let mut all = self.candidates(&own, other.as_ref())?;
+        let (_, mut all) = self.both_sides(query, rewrite, settings)?;
         if stage != Stage::Recall {
             all = rank::rawrank(all, &self.opened.ranking.weights, settings);
         }

@@ -76,6 +76,19 @@ impl Engine {
         self.page_of(query, self.candidates(query, rewrite)?, settings)
     }
 
+    /// The side of a query, and what it and its rewrite find together.
+    pub(super) fn both_sides(
+        &self,
+        query: &str,
+        rewrite: Option<&str>,
+        settings: &SearchPath,
+    ) -> Result<(Side, Vec<Candidate>)> {
+        let own = self.query_side(query, settings)?;
+        let other = rewrite.map(|rewrite| self.rewrite_side(query, rewrite, settings)).transpose()?.flatten();
+        let candidates = self.candidates(&own, other.as_ref())?;
+        Ok((own, candidates))
+    }
+
     /// The first page of candidates that the query's side and its rewrite's found.
     pub(super) fn page_of(&self, query: &Side, candidates: Vec<Candidate>, settings: &SearchPath) -> Result<Vec<Hit>> {
         let kept = rank::rawrank(candidates, &self.opened.ranking.weights, settings);

@@ -26,7 +26,7 @@ use spool::Spool;
 pub use figures::Figures;
 
 /// Changes when the same recipe would give another log, so that an older log is made anew.
-const VERSION: &str = "world-3";
+const VERSION: &str = "world-4";
 /// Weeks of a person simulated between two writes: bounds the sessions held in memory, however many weeks there are.
 const CHUNK: usize = 256;
 /// What a person who stopped a simulation is told.
@@ -228,8 +228,8 @@ struct Lives<'a> {
 impl Lives<'_> {
     /// Lets everybody live through the weeks, and passes their sessions to `keep`, person by person, in time order.
     fn live(&self, keep: &mut dyn FnMut(&SimSession) -> Result<()>) -> Result<Figures> {
-        let (pages, mut figures) = (PlainPages::new(self.engine, &self.recipe.search), Figures::default());
-        let weeks = 0..self.part.weeks(self.recipe);
+        let (weeks, mut figures) = (0..self.part.weeks(self.recipe), Figures::default());
+        let pages = PlainPages::new(self.world, self.engine, &self.recipe.search, weeks.end);
         let people: Vec<usize> = (0..self.part.people(self.recipe)).collect();
         let progress = self.journal.progress("simulate", people.len() as u64);
         for chunk in people.chunks((CHUNK / weeks.len().max(1)).max(16)) {

@@ -116,7 +116,7 @@ impl Catalogue {
         (0..self.len()).map(|number| self.get(number))
     }
 
-    pub(super) fn id(&self, number: usize) -> &str {
+    pub(crate) fn id(&self, number: usize) -> &str {
         &self.texts[self.before(number).title_end..self.rows[number].id_end]
     }
 

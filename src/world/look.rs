@@ -16,16 +16,26 @@ use crate::recipe::{Kind, stream};
 const EXAMINE: [f64; 10] = [0.68, 0.61, 0.48, 0.34, 0.28, 0.20, 0.11, 0.10, 0.08, 0.06];
 /// A dwell that ends a need, in seconds (the "long" view of VV10s).
 pub(super) const SATISFIED_S: f64 = 10.0;
+/// Standard deviation of the logarithm of how long an answer is stayed with.
+const STAY_SIGMA: f64 = 1.0;
 
-/// Share of functional answers that are read on the page and not opened: one abandonment in five is no failure (Diriye et
-/// al. 2012).
+/// Share of functional answers that are read on the page and not opened, by those who would open something: one abandonment
+/// in five is no failure (Diriye et al. 2012).
 const READ_IN_PASSING: f64 = 0.3;
+/// Chance that seeing an answer of another kind is enough for somebody who opens nothing.
+const ENOUGH_TO_SEE: f64 = 0.2;
+/// How much fewer open nothing when they asked for one video by its title.
+const READERS_OF_KNOWN: f64 = 0.3;
+/// Chance to open the very video that was asked for by its title.
+const RECOGNISED: f64 = 0.9;
+/// How much less often something is opened after an answer was stayed with.
+const AFTER_AN_ANSWER: f64 = 0.4;
 
 /// What came of a page.
 pub(super) struct Looked {
     /// In time order.
     pub clicks: Vec<Click>,
-    /// A video that answers the need was stayed with for ten seconds.
+    /// A video that answers the need was stayed with for ten seconds, or read where it stood.
     pub satisfied: bool,
     /// A video that answers the need was looked at.
     pub promising: bool,
@@ -45,43 +55,59 @@ impl World {
     /// that show different pages share both.
     pub(super) fn look(&self, person: &Person, need: &Need, shown: &[String], at: Moment, start_ms: i64) -> Looked {
         let mut eyes = stream(self.seed, "world.eyes", &at);
-        let mut now_ms = start_ms + 800;
-        let (mut clicks, mut looked_at, mut promising) = (Vec::new(), 0_u64, false);
+        // Who asks for one video by its title has come to watch it.
+        let fewer = if matches!(need.want, Want::Video { .. }) { READERS_OF_KNOWN } else { 1.0 };
+        let only_reads = chance(&mut eyes, self.settings.reading_share * fewer);
+        let enough = chance(&mut eyes, ENOUGH_TO_SEE);
+        let looks_on = chance(&mut eyes, self.settings.look_on_share);
+        let mut looked =
+            Looked { clicks: Vec::new(), satisfied: false, promising: false, end_ms: start_ms + 800, seen: 0 };
         for (place, id) in shown.iter().enumerate() {
             let examine = EXAMINE.get(place).copied().unwrap_or(0.05).powf(person.haste);
             let (seen, glance_s) = (chance(&mut eyes, examine), eyes.random_range(0.4..1.2));
             if !seen {
                 continue;
             }
-            looked_at |= 1_u64.checked_shl(place as u32).unwrap_or(0);
-            now_ms += (1_000.0 * glance_s) as i64;
+            looked.seen |= 1_u64.checked_shl(place as u32).unwrap_or(0);
+            looked.end_ms += (1_000.0 * glance_s) as i64;
             let Some(video) = self.video(id) else { continue };
             let (hidden, duration_s) = (&self.hidden[video], f64::from(self.docs.duration_s(video)));
             let grade = need.grade(&self.hidden, video);
-            promising |= grade > 0.0;
+            looked.promising |= grade > 0.0;
             let mut mind = stream(self.seed, "world.mind", &[&at[..], &[video as u64]].concat());
             let in_passing = chance(&mut mind, READ_IN_PASSING);
-            if in_passing && grade == 1.0 && matches!(need.want, Want::Functional { .. }) {
-                return Looked { clicks, satisfied: true, promising, end_ms: now_ms, seen: looked_at };
+            let reads = match need.want {
+                Want::Functional { .. } => only_reads || in_passing,
+                _ => only_reads && enough,
+            };
+            if reads && grade == 1.0 {
+                looked.satisfied = true;
+                break;
             }
-            if !chance(&mut mind, self.attraction(person, need, grade, hidden)) {
+            let willing = match looked.satisfied {
+                _ if only_reads => 0.0,
+                true => AFTER_AN_ANSWER,
+                false => 1.0,
+            };
+            if !chance(&mut mind, willing * self.attraction(person, need, grade, hidden)) {
                 continue;
             }
             let lingers = chance(&mut mind, self.settings.linger_share);
             // Products have no length.
             let most_s = if duration_s > 0.0 { duration_s } else { f64::INFINITY };
             let dwell_s = dwell_s(grade, lingers, hidden.quality, &mut mind).min(most_s);
-            let satisfied = grade > 0.0 && dwell_s >= SATISFIED_S;
+            let answers = grade > 0.0 && dwell_s >= SATISFIED_S;
             let buys = chance(&mut mind, self.settings.buy_share / hidden.price);
-            let bought = buys && satisfied && grade == 1.0 && self.settings.kind == Kind::Shop;
-            let rank = place as u32 + 1;
-            clicks.push(Click { doc: id.clone(), rank, time_ms: now_ms, dwell_s: Some(dwell_s as f32), bought });
-            now_ms += (1_000.0 * dwell_s) as i64 + 500;
-            if satisfied {
-                return Looked { clicks, satisfied: true, promising, end_ms: now_ms, seen: looked_at };
+            let bought = buys && answers && grade == 1.0 && self.settings.kind == Kind::Shop;
+            let (rank, time_ms) = (place as u32 + 1, looked.end_ms);
+            looked.clicks.push(Click { doc: id.clone(), rank, time_ms, dwell_s: Some(dwell_s as f32), bought });
+            looked.end_ms += (1_000.0 * dwell_s) as i64 + 500;
+            looked.satisfied |= answers;
+            if looked.satisfied && !looks_on {
+                break;
             }
         }
-        Looked { clicks, satisfied: false, promising, end_ms: now_ms, seen: looked_at }
+        looked
     }
 
     /// Chance to click what is looked at. People see title and picture; without words for the sense they are less sure. What is
@@ -90,6 +116,7 @@ impl World {
         let sure = |clear: f64, unclear: f64| if video.told { clear } else { unclear };
         let (full, liked) = (self.settings.attraction, |s| person.interests.contains(&s));
         match (grade, video.topic) {
+            (1.0, _) if matches!(need.want, Want::Video { .. }) => RECOGNISED,
             (1.0, _) => full * sure(1.0, 0.75),
             (g, _) if g > 0.0 => full * sure(0.5, 0.45),
             (_, Topic::Sense(sense)) if liked(sense) => 0.1,
@@ -105,12 +132,12 @@ impl World {
 }
 
 /// Log-normal stay: medians of 25 s for an answer, 8 s for the right thing from another side, 1.2 s for a mistake, and 15 s
-/// for what was not asked for and pleases.
+/// for what was not asked for and pleases. So wide that the Weibull distribution that fits all stays has a shape below 1.
 fn dwell_s(grade: f64, lingers: bool, quality: f64, rng: &mut rand_chacha::ChaCha8Rng) -> f64 {
     match grade {
-        1.0 => log_normal(rng, 25.0 * quality, 0.8),
-        g if g > 0.0 => log_normal(rng, 8.0 * quality, 0.8),
-        _ if lingers => log_normal(rng, 15.0 * quality, 0.8),
+        1.0 => log_normal(rng, 25.0 * quality, STAY_SIGMA),
+        g if g > 0.0 => log_normal(rng, 8.0 * quality, STAY_SIGMA),
+        _ if lingers => log_normal(rng, 15.0 * quality, STAY_SIGMA),
         _ => log_normal(rng, 1.2, 0.6),
     }
 }
@@ -130,7 +157,7 @@ pub struct SearchTruth {
     pub rewritten: Option<String>,
     /// How much each shown document answers the need, in [0, 1], from the top down.
     pub grades: Vec<f64>,
-    /// An answer was stayed with for ten seconds.
+    /// An answer was stayed with for ten seconds, or read on the page.
     pub satisfied: bool,
     /// Bit n is set where the person looked at the n-th place of the page, counted from 0; the first 64 are kept.
     pub seen: u64,

@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Number of a document of this world.
-    fn video(&self, id: &str) -> Option<usize> {
+    pub(crate) fn video(&self, id: &str) -> Option<usize> {
         let video: usize = id.strip_prefix('v')?.parse().ok()?;
         (video < self.docs.len() && self.docs.id(video) == id).then_some(video)
     }

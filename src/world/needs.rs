@@ -18,8 +18,8 @@ const FROM_EARLIER: f64 = 0.2;
 /// What a video of the right sense and another facet is worth.
 const OTHER_FACET_GRADE: f64 = 0.4;
 /// Of the habits: a video watched again and again, and a functional need; the rest are for a sense.
-const HABIT_VIDEO: f64 = 0.5;
-const HABIT_FUNCTIONAL: f64 = 0.25;
+const HABIT_VIDEO: f64 = 0.65;
+const HABIT_FUNCTIONAL: f64 = 0.2;
 
 /// What is wanted. Indices are the world's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

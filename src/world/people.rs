@@ -9,7 +9,7 @@ use super::timeline::Timeline;
 use crate::recipe::{World as Settings, stream};
 
 /// Habits that a person has at a time.
-const HABITS: usize = 5;
+const HABITS: usize = 2;
 
 /// One person in one week. Everything is drawn from the person's own streams; interests and habits, each for its own time,
 /// change from week to week, the rest never does.
@@ -74,7 +74,7 @@ impl Person {
     ) -> Self {
         let mut rng = stream(seed, "world.person", &[index as u64]);
         let place = rng.random_range(0..lexicon.places.len());
-        let sigma: f64 = 0.5;
+        let sigma: f64 = 0.8;
         let activity = log_normal(&mut rng, (-sigma * sigma / 2.0).exp(), sigma);
         let terseness = rng.random_range(0.5..1.5);
         let haste = rng.random_range(0.7..1.2);

@@ -10,8 +10,12 @@ use super::needs::{Need, Want};
 use crate::logs::words;
 use crate::recipe::World as Settings;
 
-/// Share of those who give up when a query failed that named the sense.
-const GIVES_UP: f64 = 0.6;
+/// Share of those who give up when a query failed that had said what was wanted: who has said it seldom knows how to say it
+/// better.
+const GIVES_UP: f64 = 0.8;
+
+/// Share of first queries that say the sense and add a word of its field: what makes the long tail long.
+const WORDY: f64 = 0.25;
 
 /// How a query says what is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,14 +98,17 @@ pub(super) fn first<'a>(
     need: &Need,
     rng: &mut ChaCha8Rng,
 ) -> Phrase {
-    let (kind_at, text_at): (f64, f64) = (rng.random(), rng.random());
+    let (kind_at, text_at, more_at): (f64, f64, f64) = (rng.random(), rng.random(), rng.random());
     let (kind, text) = match need.want {
         Want::Functional { entry, place } => {
             let query = &lexicon.functional[entry].query;
             let place = if text_at < 0.3 { lexicon.places[place].as_str() } else { "" };
             (Phrasing::Functional, lexicon.join(&[query, place]))
         }
-        Want::Video { video } => (Phrasing::Known, some_words(lexicon, titles(video), rng)),
+        // What is asked for again and again is asked for in words that find it.
+        Want::Video { video } => {
+            (Phrasing::Known, some_words(lexicon, titles(video), 2 + usize::from(need.habit), rng))
+        }
         Want::Sense { sense, facet } => {
             let bare = settings.ambiguous_share * terseness;
             let open = bare + settings.facet_share * terseness;
@@ -112,7 +119,11 @@ pub(super) fn first<'a>(
                 _ if text_at < 0.6 => Phrasing::Named,
                 _ => Phrasing::TitleWord,
             };
-            (kind, Words::new(lexicon, sense, facet).say(kind, rng))
+            let words = Words::new(lexicon, sense, facet);
+            let said = words.say(kind, rng);
+            let explicit = matches!(kind, Phrasing::Named | Phrasing::TitleWord);
+            let more = pick(rng, &words.category.title_words).filter(|_| explicit && more_at < WORDY);
+            (kind, lexicon.join(&[said.as_str(), more.map_or("", String::as_str)]))
         }
     };
     Phrase { kind, text, meant: None }
@@ -128,10 +139,10 @@ impl Phrase {
     }
 }
 
-/// Two to four words of a title, as it has them in turn: what one remembers of a video.
-fn some_words(lexicon: &Lexicon, title: &str, rng: &mut ChaCha8Rng) -> String {
+/// Up to four words of a title, as it has them in turn: what one remembers of a video.
+fn some_words(lexicon: &Lexicon, title: &str, fewest: usize, rng: &mut ChaCha8Rng) -> String {
     let mut words: Vec<String> = words(title).collect();
-    let most = rng.random_range(2..=4);
+    let most = rng.random_range(fewest..=4);
     while words.len() > most {
         words.remove(rng.random_range(0..words.len()));
     }
@@ -150,6 +161,9 @@ pub(super) fn again<'a>(
     if let Some(meant) = &last.meant {
         return Some(Phrase { kind: last.kind, text: meant.clone(), meant: None });
     }
+    if chance(rng, GIVES_UP) && matches!(last.kind, Phrasing::Named | Phrasing::TitleWord | Phrasing::Known) {
+        return None;
+    }
     let new = |text: &str| failed.iter().all(|f| f.text != text);
     let (sense, facet) = match need.want {
         Want::Sense { sense, facet } => (sense, facet),
@@ -164,10 +178,6 @@ pub(super) fn again<'a>(
     };
     let words = Words::new(lexicon, sense, facet);
     let explicit = matches!(last.kind, Phrasing::Named | Phrasing::TitleWord);
-    // Who has said what is wanted seldom knows how to say it better.
-    if chance(rng, GIVES_UP) && explicit {
-        return None;
-    }
     let kinds = Weighted::new(if explicit { [0.3, 0.3, 0.4] } else { [0.75, 0.05, 0.2] });
     for _ in 0..4 {
         let kind = [Phrasing::Named, Phrasing::Facet, Phrasing::TitleWord][kinds.draw(rng)];

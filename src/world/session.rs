@@ -20,7 +20,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// How much less often people try again when they saw an answer on the page and did not take it.
 const PROMISING: f64 = 0.15;
 /// Median seconds between one need and the next, beside what is watched in between.
-const PAUSE_S: f64 = 120.0;
+const PAUSE_S: f64 = 45.0;
 /// Searches for one need at most.
 const MOST_STEPS: u64 = 3;
 

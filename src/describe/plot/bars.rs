@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::series::LineSeries;
 
 use super::lines::figure;
-use super::{Area, INK, OURS, PUBLISHED, QUIET, SECOND, percent, room, words};
+use super::{Area, OURS, PUBLISHED, QUIET, SECOND, legend, mesh, percent, room, words};
 use crate::describe::curves::Curves;
 use crate::describe::hidden::Sides;
 use crate::describe::people::LENGTHS;
@@ -28,16 +28,9 @@ pub(super) fn dwell(area: &Area, log: &str, curves: &Curves) -> Result<()> {
         .x_label_area_size(46)
         .y_label_area_size(64)
         .build_cartesian_2d((first..last).log_scale(), 0.0..top)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
+    mesh(&mut chart, "dwell, seconds", "share of clicks in the bar")
         .x_label_formatter(&|x| if *x < 1.0 { format!("{x}") } else { format!("{x:.0}") })
         .y_label_formatter(&percent)
-        .x_desc("dwell, seconds")
-        .y_desc("share of clicks in the bar")
-        .axis_desc_style(words(15))
-        .label_style(words(14))
         .draw()?;
     // A gap between bars, in the axis' own measure.
     let bars = curves
@@ -63,13 +56,7 @@ pub(super) fn dwell(area: &Area, log: &str, curves: &Curves) -> Result<()> {
         .draw_series(std::iter::empty::<Circle<(f64, f64), i32>>())?
         .label("grades of a play, KuaiRand (P)")
         .legend(|(x, y)| PathElement::new([(x + 2, y), (x + 16, y)], PUBLISHED.stroke_width(2)));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font(words(14))
-        .background_style(WHITE.mix(0.85))
-        .draw()?;
-    Ok(())
+    legend(&mut chart, SeriesLabelPosition::UpperLeft)
 }
 
 /// Queries of a sitting.
@@ -83,17 +70,10 @@ pub(super) fn sittings(area: &Area, log: &str, curves: &Curves) -> Result<()> {
         .y_label_area_size(64)
         .build_cartesian_2d(0.4..LENGTHS as f64 + 0.6, 0.0..room(values))?;
     let last = LENGTHS as f64;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
+    mesh(&mut chart, "queries", "share of sittings")
         .x_labels(LENGTHS)
         .x_label_formatter(&|x| if *x >= last { format!("{x:.0}+") } else { format!("{x:.0}") })
         .y_label_formatter(&percent)
-        .x_desc("queries")
-        .y_desc("share of sittings")
-        .axis_desc_style(words(15))
-        .label_style(words(14))
         .draw()?;
     let bar = |(n, share): (f64, &f64)| Rectangle::new([(n - 0.38, 0.0), (n + 0.38, *share)], OURS.mix(0.55).filled());
     chart
@@ -106,13 +86,7 @@ pub(super) fn sittings(area: &Area, log: &str, curves: &Curves) -> Result<()> {
             .label(format!("one query: {label}"))
             .legend(|(x, y)| PathElement::new([(x + 2, y), (x + 16, y)], PUBLISHED.stroke_width(3)));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(words(15))
-        .background_style(WHITE.mix(0.85))
-        .draw()?;
-    Ok(())
+    legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 /// Which way the watched videos point, one bar a phrasing.
@@ -158,14 +132,7 @@ pub(super) fn context(area: &Area, log: &str, curves: &Curves) -> Result<()> {
     }
     let edge = PathElement::new([(0.0, 0.0), (0.0, rows + 0.05)], QUIET);
     chart.draw_series([edge])?;
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(words(14))
-        .border_style(INK.mix(0.3))
-        .background_style(WHITE.mix(0.9))
-        .draw()?;
-    Ok(())
+    legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 type Side = fn(&Sides) -> u64;

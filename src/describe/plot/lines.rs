@@ -4,7 +4,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 use plotters::series::LineSeries;
 
-use super::{Area, FONT, INK, OURS, PUBLISHED, QUIET, SECOND, percent, room, words};
+use super::{Area, OURS, PUBLISHED, QUIET, SECOND, legend, mesh, percent, room, words};
 use crate::describe::curves::Curves;
 use crate::describe::published::{self, Point};
 
@@ -28,17 +28,10 @@ fn by_rank(area: &Area, title: &str, ours: &[f64], published: &[Point]) -> Resul
         .x_label_area_size(46)
         .y_label_area_size(64)
         .build_cartesian_2d(0.5..10.5, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
+    mesh(&mut chart, "rank on the page, from the top", "share of the pages that reach the rank")
         .x_labels(10)
         .x_label_formatter(&|x| format!("{x:.0}"))
         .y_label_formatter(&percent)
-        .x_desc("rank on the page, from the top")
-        .y_desc("share of the pages that reach the rank")
-        .axis_desc_style(words(15))
-        .label_style(words(14))
         .draw()?;
     let points = |ys: &[f64]| (1..).map(f64::from).zip(ys.to_vec()).collect::<Vec<_>>();
     let theirs: Vec<(f64, f64)> = published.iter().map(|p| (p.x, p.y)).collect();
@@ -59,13 +52,7 @@ fn by_rank(area: &Area, title: &str, ours: &[f64], published: &[Point]) -> Resul
         .draw_series(points(ours).into_iter().map(|at| Circle::new(at, 4, OURS.filled())))?
         .label("ours")
         .legend(|(x, y)| Circle::new((x + 9, y), 4, OURS.filled()));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(words(15))
-        .background_style(WHITE.mix(0.85))
-        .draw()?;
-    Ok(())
+    legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 /// Distances between weeks above, never-seen queries by day below.
@@ -84,17 +71,10 @@ fn distances(area: &Area, curves: &Curves) -> Result<()> {
         .x_label_area_size(40)
         .y_label_area_size(64)
         .build_cartesian_2d(0.8..weeks as f64 + 0.2, 0.0..room(all))?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
+    mesh(&mut chart, "week", "JSD to week 1, bits")
         .x_labels(weeks.min(12))
         .y_labels(5)
         .x_label_formatter(&|x| if x.fract() == 0.0 { format!("{x:.0}") } else { String::new() })
-        .x_desc("week")
-        .y_desc("JSD to week 1, bits")
-        .axis_desc_style(words(15))
-        .label_style(words(14))
         .draw()?;
     let series =
         [("queries", &curves.query_divergence, OURS), ("wanted senses (hidden)", &curves.sense_divergence, SECOND)];
@@ -113,13 +93,7 @@ fn distances(area: &Area, curves: &Curves) -> Result<()> {
         .draw_series(std::iter::empty::<Circle<(f64, f64), i32>>())?
         .label("week 1 to itself (noise)")
         .legend(|(x, y)| PathElement::new([(x + 2, y), (x + 16, y)], QUIET));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::MiddleRight)
-        .label_font(words(14))
-        .background_style(WHITE.mix(0.85))
-        .draw()?;
-    Ok(())
+    legend(&mut chart, SeriesLabelPosition::MiddleRight)
 }
 
 fn never_seen(area: &Area, curves: &Curves) -> Result<()> {
@@ -129,17 +103,10 @@ fn never_seen(area: &Area, curves: &Curves) -> Result<()> {
         .x_label_area_size(40)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..days + 1.0, 0.0..1.05)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
+    mesh(&mut chart, "day", "never-seen queries")
         .y_labels(5)
         .x_label_formatter(&|x| format!("{x:.0}"))
         .y_label_formatter(&percent)
-        .x_desc("day")
-        .y_desc("never-seen queries")
-        .axis_desc_style(words(15))
-        .label_style(words(14))
         .draw()?;
     let ours = (1..).map(f64::from).zip(&curves.new_by_day).filter_map(|(day, share)| Some((day, (*share)?)));
     let ours: Vec<(f64, f64)> = ours.collect();
@@ -153,13 +120,7 @@ fn never_seen(area: &Area, curves: &Curves) -> Result<()> {
             .label(label)
             .legend(|(x, y)| PathElement::new([(x + 2, y), (x + 16, y)], PUBLISHED.stroke_width(2)));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font((FONT, 14).into_font().color(&INK))
-        .background_style(WHITE.mix(0.85))
-        .draw()?;
-    Ok(())
+    legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
 /// The number of a published figure, and how the picture names it.

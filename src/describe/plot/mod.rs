@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::curves::Curves;
@@ -57,6 +59,41 @@ type Picture = fn(&Area, &str, &Curves) -> Result<()>;
 
 fn words(size: u32) -> TextStyle<'static> {
     (FONT, size).into_font().color(&INK)
+}
+
+/// A chart of two axes.
+type Chart<'a, 'b, X, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>;
+
+/// Lines across at the labels of the vertical axis only, and what the axes say; the caller adds how they say it, and draws.
+fn mesh<'m, 'a, 'b, X, Y>(
+    chart: &'m mut Chart<'a, 'b, X, Y>,
+    x: &str,
+    y: &str,
+) -> MeshStyle<'a, 'm, X, Y, SVGBackend<'b>>
+where
+    'b: 'a,
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc(x)
+        .y_desc(y)
+        .axis_desc_style(words(15))
+        .label_style(words(14));
+    mesh
+}
+
+/// Names the series, on a ground that lets nothing behind it confuse the words.
+fn legend<'a, 'b: 'a, X, Y>(chart: &mut Chart<'a, 'b, X, Y>, at: SeriesLabelPosition) -> Result<()>
+where
+    X: Ranged<ValueType = f64>,
+    Y: Ranged<ValueType = f64>,
+{
+    let mut labels = chart.configure_series_labels();
+    labels.position(at).label_font(words(14)).background_style(WHITE.mix(0.9)).draw()?;
+    Ok(())
 }
 
 fn percent(share: &f64) -> String {
