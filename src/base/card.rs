@@ -56,7 +56,7 @@ fn facts(card: &mut String, made: &Value, policy: &Policy, seconds: f64) -> Resu
          | seed | {} |\n\
          | steps | {} of {} documents, peak learning rate {} |\n\
          | tokens | {:.0} million |\n\
-         | time | {:.0} minutes on {} threads, {:?} products, other work beside it |\n\
+         | time | {:.0} minutes by the clock on {} threads, {:?} products |\n\
          | licence | Apache-2.0; word lists: datasets/words-en, datasets/words-zh |",
         c.layers,
         c.hidden,

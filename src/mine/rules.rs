@@ -155,7 +155,16 @@ fn longest(search: &Search) -> Option<&Click> {
 
 fn reformulates(origin: &Search, next: &Search, mine: &Mine) -> bool {
     let pause_s = (next.time_ms - origin.time_ms) as f64 / 1e3;
-    pause_s <= mine.reformulation_gap_s && !same_query(&origin.query, &next.query)
+    let changed = pause_s <= mine.reformulation_gap_s && !same_query(&origin.query, &next.query);
+    changed && (!mine.related || related(&origin.query, &next.query))
+}
+
+/// Whether two queries may be about the same: they share a word, or have words that are spelt alike.
+fn related(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<String>, Vec<String>) = (words(a).collect(), words(b).collect());
+    let letters = |word: &str| word.chars().count();
+    let alike = |x: &String, y: &String| x == y || strsim::damerau_levenshtein(x, y) <= letters(x).min(letters(y)) / 4;
+    a.iter().any(|x| b.iter().any(|y| alike(x, y)))
 }
 
 /// Equal but for letter case and punctuation; queries of punctuation alone are compared as they stand.
@@ -262,6 +271,24 @@ mod tests {
         same.searches[1].query = " JAGUAR ".into();
         assert!(!is_candidate(&same, 0, &mine));
         assert!(!same_query("c++", "c#x") && same_query("??", " ??") && !same_query("??", "!!"));
+    }
+
+    #[test]
+    fn a_query_about_something_else_is_no_reformulation() {
+        assert!(
+            related("jaguar", "Jaguar cats")
+                && related("mercruy", "mercury planet")
+                && related("苹果手机", "苹果 水果")
+        );
+        assert!(!related("jaguar", "weather lyon") && !related("car", "cat"), "short words are not mended into others");
+        let mut session = mended();
+        session.searches[1].query = "cats".into();
+        assert!(!is_candidate(&session, 0, &Mine::default()));
+        assert!(is_candidate(&session, 0, &Mine { related: false, ..Mine::default() }));
+        // Whoever was satisfied and then wants something else has not reformulated.
+        let mut next = satisfied();
+        next.searches.push(search("tulips", 150, &[]));
+        assert!(matches!(outcome(&next), Outcome::Kept(_)));
     }
 
     /// Weather, opened after 5 s, read for half a minute, done.

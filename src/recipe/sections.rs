@@ -14,6 +14,9 @@ pub struct Mine {
     pub reject_click_within_s: f64,
     /// Longest pause between a query and its reformulation.
     pub reformulation_gap_s: f64,
+    /// A reformulation must share a word with the query before it, or be spelt like it; else it is a need of its own. WeWrite
+    /// leaves that to a teacher model (§2.2); without one, most pairs in a log are about two things.
+    pub related: bool,
     /// Watched videos kept in a context, newest first.
     pub watched_limit: usize,
     /// Earlier queries kept in a context, newest first.
@@ -35,6 +38,7 @@ impl Default for Mine {
             success_dwell_s: 10.0,
             reject_click_within_s: 30.0,
             reformulation_gap_s: 300.0,
+            related: true,
             watched_limit: 4,
             queries_limit: 3,
             rejects_per_rewrite: 0.6,

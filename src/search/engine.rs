@@ -96,7 +96,7 @@ impl Engine {
         tick: impl Fn(Part, u64) -> Result<()> + Sync,
     ) -> Result<(Self, Update)> {
         let encoder = Encoder::open(settings)?;
-        let update = index::update(dir, docs, &encoder, anew, &tick)?;
+        let update = index::update(dir, docs, &encoder, (anew, settings.vector_recall > 0), &tick)?;
         Ok((
             Self { opened: index::open(dir, settings.vector_recall > 0)?, analyzer: analysis::analyzer(), encoder },
             update,

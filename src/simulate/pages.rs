@@ -75,7 +75,8 @@ mod tests {
         let need = Need { want, against_history: false, new_pair: false, habit: false };
         for day in [i64::MAX - 1, i64::MAX] {
             for query in ["weather", "news today", "weather"] {
-                let page = pages.get(Asked { context: &context, query, need: &need, indexed_ms: day }).unwrap();
+                let page =
+                    pages.get(Asked { context: &context, query, need: &need, meant: None, indexed_ms: day }).unwrap();
                 let hits = engine.search_as_of(day, query, None, &recipe.search).unwrap();
                 assert_eq!(page.shown, hits.into_iter().map(|h| h.doc).collect::<Vec<_>>());
                 assert!(!page.shown.is_empty());

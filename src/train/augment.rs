@@ -18,7 +18,7 @@ use crate::store::ExampleRow;
 /// Tries to find a context that says nothing of a head.
 const TRIES: usize = 20;
 
-/// The examples, and behind them `train.slips` of them again with a typing error in the query, `train.strangers` of the
+/// The examples, and behind them `train.slips` of them again with a typing error in a query, `train.strangers` of the
 /// rewrites again in the context of somebody else, where leaving alone is right, and `train.renamed` of them with another word
 /// for the gain term.
 pub(super) fn augment(rows: &[ExampleRow], recipe: &Recipe) -> Vec<ExampleRow> {
@@ -51,10 +51,18 @@ fn said_of(rows: &[ExampleRow]) -> HashMap<&str, HashSet<String>> {
     said
 }
 
-/// The query with a slip: what it should have been is the answer, as people mend a slip before anything else.
+/// The query, or one that the person typed before it, with a slip: what it should have been is the answer, as people mend a slip
+/// before anything else.
 fn mistyped(row: &ExampleRow, rng: &mut ChaCha8Rng) -> Option<ExampleRow> {
-    let query = slip(&row.query, rng)?;
-    Some(ExampleRow { query, target: Some(row.query.clone()), satisfied_doc: None, ..row.clone() })
+    let earlier = row.context.queries.len();
+    let mut context = row.context.clone();
+    let meant = match rng.random_range(0..=earlier) {
+        0 => row.query.clone(),
+        // Newest first: what stands behind it was typed before it.
+        n => context.queries.drain(..n).next_back()?,
+    };
+    let query = slip(&meant, rng)?;
+    Some(ExampleRow { query, target: Some(meant), context, satisfied_doc: None, ..row.clone() })
 }
 
 /// The query in a context that has no word by which it was ever rewritten.
@@ -179,6 +187,17 @@ mod tests {
         for (made, from) in all[2..].iter().zip(&rows) {
             assert_eq!(strsim::damerau_levenshtein(&made.query, &from.query), 1);
             assert_eq!((made.target.as_deref(), &made.context), (Some(from.query.as_str()), &from.context));
+        }
+    }
+
+    #[test]
+    fn an_earlier_query_may_slip_too_and_then_stands_in_no_context() {
+        let mut asked = row("weather", None, "Cats");
+        asked.context.queries = vec!["tulips".into(), "lantern".into()];
+        let made: Vec<ExampleRow> = augment(&vec![asked; 60], &recipe(1.0, 0.0, 0.0)).split_off(60);
+        for (meant, before) in [("weather", 2), ("tulips", 1), ("lantern", 0)] {
+            let of = made.iter().filter(|m| m.target.as_deref() == Some(meant));
+            assert!(of.clone().count() > 5 && of.clone().all(|m| m.context.queries.len() == before), "{meant}");
         }
     }
 

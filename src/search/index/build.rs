@@ -64,18 +64,19 @@ pub struct Update {
 
 /// Brings the index under `dir` up to date with `docs`. Of two documents with one id the later counts.
 ///
-/// The new index takes the earlier one's place only when it is whole.
+/// With `graphs` the nearest vectors can be found; an index without them is then built anew. The new index takes the earlier one's
+/// place only when it is whole.
 pub(crate) fn update(
     dir: &Path,
     docs: &(impl Docs + ?Sized),
     encoder: &Encoder,
-    anew: bool,
+    (anew, graphs): (bool, bool),
     tick: &(impl Fn(Part, u64) -> Result<()> + Sync),
 ) -> Result<Update> {
     let fingerprint = fingerprint_of(docs);
     // Whatever is wrong with an earlier index, building it anew mends it.
     let earlier =
-        if anew { None } else { open(dir, false).ok().filter(|e| e.stats.encoder.agrees(encoder.identity())) };
+        if anew { None } else { open(dir, graphs).ok().filter(|e| e.stats.encoder.agrees(encoder.identity())) };
     if earlier.as_ref().is_some_and(|e| e.current.fingerprint == fingerprint) {
         return Ok(Update { how: How::Unchanged, added: 0 });
     }
@@ -85,7 +86,7 @@ pub(crate) fn update(
         None => None,
     };
     let (folder, path) = folder::start(dir)?;
-    let build = Build { path: &path, encoder, tick };
+    let build = Build { path: &path, encoder, graphs, tick };
     let (built, done) = match (earlier, new) {
         (Some(earlier), Some(new)) => {
             let done = Update { how: How::Grown, added: new.len() };
@@ -137,6 +138,7 @@ fn only_grown<'a, D: Docs + ?Sized>(earlier: &Opened, docs: &Chosen<'a, D>) -> R
 struct Build<'a, F> {
     path: &'a Path,
     encoder: &'a Encoder,
+    graphs: bool,
     tick: &'a F,
 }
 
@@ -215,7 +217,7 @@ impl<F: Fn(Part, u64) -> Result<()> + Sync> Build<'_, F> {
             }
             Ok(encoded)
         };
-        vectors::append(self.path, old, docs.len(), embed, |n| (self.tick)(Part::Vectors, n))
+        vectors::append(self.path, old, docs.len(), self.graphs, embed, |n| (self.tick)(Part::Vectors, n))
     }
 
     fn finish<D: Docs + ?Sized>(

@@ -11,7 +11,7 @@ use crate::search::encoder::Identity;
 use crate::search::fit::Ranking;
 
 /// Changes when the index's fields, analysis or files change, so that an older index is built anew.
-pub(super) const FORMAT: &str = "stages-2";
+pub(super) const FORMAT: &str = "stages-3";
 pub(super) const FILE: &str = "manifest.json";
 /// Satisfaction of each document, in the order of their numbers, as 32-bit floats, lowest byte first; then a checksum.
 pub(super) const SATISFACTION: &str = "satisfaction.f32";

@@ -53,19 +53,27 @@ impl Point for Vector {
     }
 }
 
-/// A run of documents and the graph over their vectors.
+/// A run of documents and their vectors.
 #[derive(Serialize, Deserialize)]
 struct Shard {
     /// Number of the first document.
     first: u32,
-    /// Place of each document's vector in the graph.
-    places: Vec<PointId>,
-    /// Document at each place of the graph, counted from `first`: the other way round.
-    docs: Vec<u32>,
-    graph: Hnsw<Vector>,
-    /// The vectors by document, where the graph was forgotten.
-    #[serde(skip)]
-    apart: Vec<Vector>,
+    body: Body,
+}
+
+/// Vectors, to be found by nearness or only compared.
+#[derive(Serialize, Deserialize)]
+enum Body {
+    /// In a graph.
+    Graph {
+        /// Place of each document's vector in the graph.
+        places: Vec<PointId>,
+        /// Document at each place of the graph, counted from the shard's first: the other way round.
+        docs: Vec<u32>,
+        graph: Hnsw<Vector>,
+    },
+    /// By document. A graph takes as much memory again, and most of an index's time to build.
+    Alone(Vec<Vector>),
 }
 
 /// One shard's file, as the manifest lists it.
@@ -77,7 +85,10 @@ pub(super) struct ShardFile {
 }
 
 impl Shard {
-    fn build(first: u32, vectors: Vec<Vector>) -> Result<Self> {
+    fn build(first: u32, vectors: Vec<Vector>, graph: bool) -> Result<Self> {
+        if !graph {
+            return Ok(Self { first, body: Body::Alone(vectors) });
+        }
         let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().context("cannot start a thread")?;
         // Neighbours are kept by nearness alone: choosing them for spread as well takes ten times as long, and on these vectors
         // finds no more.
@@ -86,23 +97,39 @@ impl Shard {
         let (graph, places) = alone.install(|| builder.build_hnsw(vectors));
         let mut docs = vec![0; places.len()];
         places.iter().zip(0..).for_each(|(place, doc)| docs[place.into_inner() as usize] = doc);
-        Ok(Self { first, places, docs, graph, apart: Vec::new() })
+        Ok(Self { first, body: Body::Graph { places, docs, graph } })
     }
 
-    /// Number of the document at a place of the graph.
-    fn number(&self, place: PointId) -> u32 {
-        self.first + self.docs[place.into_inner() as usize]
+    fn len(&self) -> usize {
+        match &self.body {
+            Body::Graph { places, .. } => places.len(),
+            Body::Alone(vectors) => vectors.len(),
+        }
     }
 
     fn vector(&self, place: usize) -> &Vector {
-        self.apart.get(place).unwrap_or_else(|| &self.graph[self.places[place]])
+        match &self.body {
+            Body::Graph { places, graph, .. } => &graph[places[place]],
+            Body::Alone(vectors) => &vectors[place],
+        }
     }
 
-    /// Keeps the vectors alone: the graph takes as much memory again.
-    fn without_graph(mut self) -> Self {
-        self.apart = (0..self.places.len()).map(|place| self.vector(place).clone()).collect();
-        self.graph = Builder::default().build_hnsw(Vec::new()).0;
-        self
+    fn has_graph(&self) -> bool {
+        matches!(self.body, Body::Graph { .. })
+    }
+
+    /// Keeps the vectors alone.
+    fn without_graph(self) -> Self {
+        let vectors = (0..self.len()).map(|place| self.vector(place).clone()).collect();
+        Self { body: Body::Alone(vectors), ..self }
+    }
+
+    /// Numbers and cosines of the nearest; none where there is no graph.
+    fn nearest(&self, asked: &Vector, floor: f64, search: &mut Search) -> Vec<(u32, f64)> {
+        let Body::Graph { docs, graph, .. } = &self.body else { return Vec::new() };
+        let near = graph.search(asked, search).map(|item| (item.pid, item.point.cosine(asked)));
+        let near = near.filter(|(_, cosine)| *cosine >= floor);
+        near.map(|(place, cosine)| (self.first + docs[place.into_inner() as usize], cosine)).collect()
     }
 
     fn write(&self, path: &Path) -> Result<()> {
@@ -146,13 +173,19 @@ impl Vectors {
     /// anything, and vectors can only be compared.
     pub(super) fn open(folder: &Path, files: &[ShardFile], dimension: usize, graphs: bool) -> Result<Self> {
         let read = |file: &ShardFile| {
-            let shard = Shard::read(&folder.join(&file.file))?;
+            let path = folder.join(&file.file);
+            let shard = Shard::read(&path)?;
+            ensure!(
+                shard.has_graph() || !graphs,
+                "{} has no graph of its vectors: the index was built with search.vector_recall = 0",
+                path.display()
+            );
             Ok(if graphs { shard } else { shard.without_graph() })
         };
         let shards: Vec<Shard> = files.par_iter().map(read).collect::<Result<_>>()?;
         for (shard, file) in shards.iter().zip(files) {
             let path = folder.join(&file.file);
-            ensure!(shard.places.len() == file.docs, "{} is damaged", path.display());
+            ensure!(shard.len() == file.docs, "{} is damaged", path.display());
             let mut widths = (0..file.docs).map(|place| shard.vector(place).0.len());
             if let Some(width) = widths.find(|width| *width != dimension) {
                 bail!("{} holds vectors of {width} dimensions, its manifest names {dimension}", path.display());
@@ -168,7 +201,7 @@ impl Vectors {
 
     /// Documents that have a vector here.
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.places.len()).sum()
+        self.shards.iter().map(|shard| shard.len()).sum()
     }
 
     /// A document's vector.
@@ -176,7 +209,7 @@ impl Vectors {
         let shard = self.shards.partition_point(|shard| shard.first <= number).checked_sub(1)?;
         let shard = &self.shards[shard];
         let place = (number - shard.first) as usize;
-        (place < shard.places.len()).then(|| shard.vector(place))
+        (place < shard.len()).then(|| shard.vector(place))
     }
 
     /// At most `most` documents whose cosine with `asked` is at least `floor`, nearest first, of equals the smaller number.
@@ -189,12 +222,7 @@ impl Vectors {
         let mut search = self.idle.lock().map(|mut idle| idle.pop()).ok().flatten().unwrap_or_default();
         let mut found: Vec<(u32, f64)> = Vec::new();
         for shard in &self.shards {
-            let numbers = shard.graph.search(asked, &mut search).filter_map(|item| {
-                let cosine = item.point.cosine(asked);
-                (cosine >= floor).then_some((item.pid, cosine))
-            });
-            let near: Vec<(PointId, f64)> = numbers.collect();
-            found.extend(near.into_iter().map(|(place, cosine)| (shard.number(place), cosine)));
+            found.extend(shard.nearest(asked, floor, &mut search));
         }
         if let Ok(mut idle) = self.idle.lock() {
             idle.push(search);
@@ -206,7 +234,7 @@ impl Vectors {
 }
 
 /// Writes the vectors of `new` documents behind those of `old` files, which lie in the same folder; the list of files then.
-/// `embed` makes the vectors of a range of the new documents.
+/// `embed` makes the vectors of a range of the new documents; with `graphs` the nearest can be found among them.
 ///
 /// Shards no larger than what is added are taken into it, as in a log-structured merge tree: there are few of them however
 /// often the catalogue grows. Vectors are made shard by shard, so that memory holds those of [`AT_ONCE`] shards at most.
@@ -214,6 +242,7 @@ pub(super) fn append(
     folder: &Path,
     mut old: Vec<ShardFile>,
     new: usize,
+    graphs: bool,
     embed: impl Fn(Range<usize>) -> Result<Vec<Vector>> + Sync,
     tick: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<Vec<ShardFile>> {
@@ -224,7 +253,7 @@ pub(super) fn append(
     }) {
         let path = folder.join(&last.file);
         let shard = Shard::read(&path)?;
-        let before = (0..shard.places.len()).map(|place| shard.vector(place).clone());
+        let before = (0..shard.len()).map(|place| shard.vector(place).clone());
         taken_in = before.chain(taken_in).collect();
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         old.pop();
@@ -242,7 +271,7 @@ pub(super) fn append(
         vectors.extend(embed(made.clone())?);
         let first = start + from;
         let file = format!("vectors-{first:010}-{total:010}");
-        Shard::build(first as u32, vectors)?.write(&folder.join(&file))?;
+        Shard::build(first as u32, vectors, graphs)?.write(&folder.join(&file))?;
         tick(made.len() as u64)?;
         Ok(ShardFile { file, docs: to - from })
     };
@@ -266,7 +295,7 @@ mod tests {
     }
 
     fn put(folder: &Path, old: Vec<ShardFile>, new: &[Vector]) -> Result<Vec<ShardFile>> {
-        append(folder, old, new.len(), |range| Ok(new[range].to_vec()), |_| Ok(()))
+        append(folder, old, new.len(), true, |range| Ok(new[range].to_vec()), |_| Ok(()))
     }
 
     fn exact(all: &[Vector], asked: &Vector, most: usize) -> Vec<u32> {
@@ -311,6 +340,17 @@ mod tests {
             assert_eq!(vectors.nearest(v, 1, 0.9)[0].0, number as u32);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), files.len(), "nothing is left over");
+    }
+
+    #[test]
+    fn vectors_without_a_graph_can_be_compared_and_are_refused_to_who_wants_the_nearest() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = random(100, 6);
+        let files = append(dir.path(), vec![], 100, false, |range| Ok(all[range].to_vec()), |_| Ok(())).unwrap();
+        let vectors = Vectors::open(dir.path(), &files, 16, false).unwrap();
+        assert!(all.iter().zip(0..).all(|(v, n)| vectors.get(n) == Some(v)));
+        let error = Vectors::open(dir.path(), &files, 16, true).err().unwrap().to_string();
+        assert!(error.contains("vector_recall"), "{error}");
     }
 
     #[test]
