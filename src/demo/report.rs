@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Report, next, run_name};
+use super::{Report, next, run_name, scratch_name};
 use crate::journal::{Cell, Table, say, words};
 use crate::judge::{Scores, cells};
 use crate::recipe::Recipe;
@@ -25,7 +25,7 @@ pub(super) fn print(workspace: &Path, source: &str, recipe: &Recipe, report: &Re
     let parts = [
         made(recipe, report),
         report.held_out.table().to_text(),
-        words::wrap(&verdict(&report.held_out, &run_name(recipe)), WIDTH) + "\n",
+        words::wrap(&verdict(&report.held_out, &[&run_name(recipe), &scratch_name(recipe)]), WIDTH) + "\n",
         samples(&report.held_out, &run_name(recipe)).to_text(),
         ab::text(&report.ab),
         next::commands(workspace, source, report),
@@ -64,8 +64,9 @@ fn made(recipe: &Recipe, report: &Report) -> String {
     )
 }
 
-/// The claim in one sentence, whichever way it went.
-fn verdict(held_out: &evaluate::Report, model: &str) -> String {
+/// The claim in one sentence, whichever way it went; of the models the first is judged, against the rules.
+fn verdict(held_out: &evaluate::Report, models: &[&str]) -> String {
+    let model = models.first().copied().unwrap_or_default();
     let find = |name: &str| held_out.scores.iter().find(|s| s.rewriter == name);
     let Some((score, mrr)) = find(model).and_then(|s| Some((s, s.mrr?))) else {
         return "The model has no score.".into();
@@ -75,8 +76,12 @@ fn verdict(held_out: &evaluate::Report, model: &str) -> String {
         (true, false) => "The model is worse than no rewriting on held-out searches",
         (false, _) => "The model does not differ from no rewriting on held-out searches",
     };
-    let best =
-        held_out.scores.iter().filter(|s| s.rewriter != model).max_by(|a, b| fused(a).total_cmp(&fused(b))).map(|s| {
+    let best = held_out
+        .scores
+        .iter()
+        .filter(|s| !models.contains(&s.rewriter.as_str()))
+        .max_by(|a, b| fused(a).total_cmp(&fused(b)))
+        .map(|s| {
             format!("; the best rule is {} at {:.3} (exact match {:.1} %)", s.rewriter, fused(s), 100.0 * s.exact_match)
         });
     format!(

@@ -49,13 +49,17 @@ pub fn answers(policy: &Policy, documents: &[Document]) -> Result<Vec<Read>> {
         let length = wanted.len().min(said.ids.len());
         Ok(Read {
             kind: ask.kind,
-            context: document.parts[..ask.answer_at].iter().map(Part::words).collect::<Vec<_>>().join(" ·"),
+            context: said_before(&document.parts[..ask.answer_at]),
             target: ask.target.to_string(),
             output: tokenizer.read_completion(&said.ids[..length])?.to_string(),
             exact: said.ids[..length] == wanted,
         })
     });
     read.collect()
+}
+
+fn said_before(parts: &[Part]) -> String {
+    parts.iter().map(|part| part.words().trim()).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" · ")
 }
 
 /// Shares answered to the letter: `exact_match`, and `exact_match/<kind>` of each kind that was asked.
