@@ -10,8 +10,9 @@ use crate::recipe::Fingerprint;
 /// What `--init` and a recipe call it.
 pub const BASE: &str = "base";
 
+const CARD: &str = "README.md";
 const FILES: [(&str, &[u8]); 7] = [
-    ("README.md", include_bytes!("../../base/README.md")),
+    (CARD, include_bytes!("../../base/README.md")),
     ("chat_template.jinja", include_bytes!("../../base/chat_template.jinja")),
     ("config.json", include_bytes!("../../base/config.json")),
     ("generation_config.json", include_bytes!("../../base/generation_config.json")),
@@ -53,11 +54,11 @@ pub fn restore(workspace: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Which base it is: changes with any of its weights.
+/// Which base it is: changes with anything of it but the card.
 #[must_use]
 pub fn identity() -> String {
     let mut hash = Fingerprint::default();
-    FILES.iter().for_each(|(_, bytes)| hash.add(bytes));
+    FILES.iter().filter(|(name, _)| *name != CARD).for_each(|(_, bytes)| hash.add(bytes));
     hash.hex()
 }
 
