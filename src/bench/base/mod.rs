@@ -9,6 +9,7 @@ mod reading;
 mod table;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -26,7 +27,7 @@ pub use reading::Reading;
 use tally::{METRICS, Tally};
 pub use tally::{Share, System};
 
-/// Rewriters beside the base, by the names that open them; the last is trained from nothing.
+/// Rules beside the base, by the names that open them.
 const RULES: [&str; 2] = ["never", "copy-rule"];
 /// Requests answered at once.
 const CHUNK: usize = 64;
@@ -55,7 +56,7 @@ pub struct Report {
     pub sft_seconds: Vec<f64>,
     /// The base after fine-tuning, all worlds together: share answered right, by question.
     #[serde(flatten)]
-    pub after: std::collections::BTreeMap<String, Option<f64>>,
+    pub after: BTreeMap<String, Option<f64>>,
     /// Answers of the base before any fine-tuning.
     pub reading: Vec<Reading>,
     /// All rewriters after fitting, over all worlds; the base first.
@@ -104,7 +105,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
 }
 
 /// `unseen_exact_match`, … of the base, and `copy_rule_unseen_exact_match`, … of the others.
-fn flat(systems: &[System]) -> std::collections::BTreeMap<String, Option<f64>> {
+fn flat(systems: &[System]) -> BTreeMap<String, Option<f64>> {
     let named = systems.iter().enumerate().flat_map(|(place, system)| {
         let prefix = if place == 0 { String::new() } else { system.rewriter.replace([' ', '-'], "_") + "_" };
         METRICS
