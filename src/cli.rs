@@ -9,7 +9,7 @@ mod ab;
 mod bench;
 
 pub use ab::Ab;
-pub use bench::{Bench, Layout, Precision, Setting, Shape};
+pub use bench::{Bench, Layout, Precision, Rows, Setting, Shape};
 
 /// Learn when and how to rewrite a search query from what the searcher just did.
 #[derive(Debug, Parser)]
@@ -101,7 +101,7 @@ pub enum Command {
         /// The objective.
         #[arg(value_enum)]
         objective: Objective,
-        /// Name of the run [default: <log>-sft].
+        /// Name of the run [default: <log>-sft, <log>-grpo].
         #[arg(long)]
         name: Option<String>,
         /// Log to learn from [default: the recipe's name].
@@ -145,23 +145,18 @@ pub enum Command {
     Ab(Ab),
     /// Rewrite one query.
     Rewrite {
-        /// The query.
-        query: String,
-        /// Title of a watched video, newest first; may be repeated.
-        #[arg(long, value_name = "TITLE")]
-        watched: Vec<String>,
-        /// Earlier query, newest first; may be repeated.
-        #[arg(long, value_name = "QUERY")]
-        searched: Vec<String>,
-        /// City or region.
-        #[arg(long)]
-        place: Option<String>,
-        /// JSON file with a context: {"watched":[{"title":"…"}],"queries":["…"],"place":"…"}.
-        #[arg(long, value_name = "FILE")]
-        context: Option<PathBuf>,
+        /// The query and what was known of the person.
+        #[command(flatten)]
+        asked: Asked,
         /// Rewriter: a rule, a run, a checkpoint folder, or owner/name [default: the newest run].
         #[arg(long)]
         model: Option<String>,
+    },
+    /// What a rewrite is worth to a policy that learns from rewards.
+    Judge {
+        /// What to do.
+        #[command(subcommand)]
+        what: Judge,
     },
     /// The fake index: valid query → its best documents, for serving rewrites without a search.
     Fake {
@@ -240,6 +235,42 @@ pub enum World {
         /// Draw the curves into this folder, an SVG file each.
         #[arg(long, value_name = "DIR")]
         plot: Option<PathBuf>,
+    },
+}
+
+/// A query, and what was known of the person who typed it.
+#[derive(Debug, Clone, Args)]
+pub struct Asked {
+    /// The query.
+    pub query: String,
+    /// Title of a watched video, newest first; may be repeated.
+    #[arg(long, value_name = "TITLE")]
+    pub watched: Vec<String>,
+    /// Earlier query, newest first; may be repeated.
+    #[arg(long, value_name = "QUERY")]
+    pub searched: Vec<String>,
+    /// City or region.
+    #[arg(long)]
+    pub place: Option<String>,
+    /// JSON file with a context: {"watched":[{"title":"…"}],"queries":["…"],"place":"…"}.
+    #[arg(long, value_name = "FILE")]
+    pub context: Option<PathBuf>,
+}
+
+/// What can be done with rewards.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Judge {
+    /// Score one rewrite, part by part.
+    Explain {
+        /// The query and what was known of the person.
+        #[command(flatten)]
+        asked: Asked,
+        /// The rewrite [default: the query is left alone].
+        #[arg(long)]
+        rewrite: Option<String>,
+        /// Id of the document that satisfied the person.
+        #[arg(long, value_name = "DOC")]
+        satisfied: Option<String>,
     },
 }
 
@@ -326,4 +357,6 @@ pub enum Format {
 pub enum Objective {
     /// Supervised fine-tuning.
     Sft,
+    /// Group-relative policy optimisation for the rewards of [reward], the examples beside it.
+    Grpo,
 }

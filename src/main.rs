@@ -8,7 +8,7 @@ use clap::Parser;
 use core_rewriter::cli::{self, Cli, Command, Format, IndexJob, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
-use core_rewriter::judge::Design;
+use core_rewriter::judge::{Design, reward};
 use core_rewriter::model::device;
 use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::What;
@@ -40,6 +40,11 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn question(asked: cli::Asked) -> Question {
+    let cli::Asked { query, watched, searched, place, context } = asked;
+    Question { query, file: context, watched, searched, place }
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -84,11 +89,14 @@ fn run(cli: Cli) -> Result<()> {
             let options = Options { name: &name, task: Task::Pretrain, init: None, existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
-        Command::Train { objective: Objective::Sft, name, log, init, resume, fresh } => {
+        Command::Train { objective, name, log, init, resume, fresh } => {
             let recipe = recipe()?;
             let log = log.unwrap_or_else(|| recipe.name.clone());
-            let name = name.unwrap_or_else(|| format!("{log}-sft"));
-            let task = Task::Sft { log: &log };
+            let (task, suffix) = match objective {
+                Objective::Sft => (Task::Sft { log: &log }, "sft"),
+                Objective::Grpo => (Task::Grpo { log: &log }, "grpo"),
+            };
+            let name = name.unwrap_or_else(|| format!("{log}-{suffix}"));
             let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
@@ -104,9 +112,15 @@ fn run(cli: Cli) -> Result<()> {
             show(&evaluate::run(workspace, &recipe()?, &names)?, evaluate::Report::table, json)
         }
         Command::Ab(flags) => experiment(global, flags),
-        Command::Rewrite { query, watched, searched, place, context, model: name } => {
-            let question = Question { query, file: context, watched, searched, place };
-            show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question)?, rewrite::Answer::table, json)
+        Command::Rewrite { asked, model: name } => {
+            show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question(asked))?, rewrite::Answer::table, json)
+        }
+        Command::Judge { what: cli::Judge::Explain { asked, rewrite, satisfied } } => {
+            let question = question(asked);
+            let (query, context) = (question.query()?, question.context()?);
+            let found =
+                reward::explain(workspace, &recipe()?, &context, query, rewrite.as_deref(), satisfied.as_deref())?;
+            show(&found, reward::Explained::table, json)
         }
         Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),
         Command::Search { query, rewrite, log, size, explain } => {
@@ -229,6 +243,15 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let plan = bench::base::Plan { model, seeds, scratch: !no_scratch };
             let report = bench::base::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::base::Report::table, json);
+        }
+        cli::Bench::Rewards { rows, seeds, no_ab } => {
+            let set = match rows {
+                cli::Rows::Rewards => bench::rewards::Set::Rewards,
+                cli::Rows::Settings => bench::rewards::Set::Settings,
+            };
+            let plan = bench::rewards::Plan { seeds, set, no_ab };
+            let report = bench::rewards::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
+            return show(&report, bench::rewards::Report::table, json);
         }
         cli::Bench::Fake { keys } => {
             let report = bench::fake::run(keys as usize, steps.unwrap_or(200_000))?;

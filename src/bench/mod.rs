@@ -8,6 +8,7 @@ mod client;
 mod compare;
 pub mod fake;
 mod machine;
+pub mod rewards;
 mod scratch;
 mod search;
 pub mod serving;
@@ -20,11 +21,24 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::journal::Table;
+use crate::journal::{Reader, Table};
 use crate::recipe::Recipe;
 
 pub use compare::{Comparison, Pair, compare};
 pub use timing::{Case, Layout, Shape, Work};
+
+/// The recipe with another seed, and a name of its own, so that logs and runs lie side by side.
+fn of_seed(recipe: &Recipe, seed: u64) -> Recipe {
+    let name = if seed == recipe.seed { recipe.name.clone() } else { format!("{}-s{seed}", recipe.name) };
+    Recipe { name, seed, ..recipe.clone() }
+}
+
+/// How long a training run took, those that it went on from included.
+fn training_seconds(workspace: &Path, run: &str) -> Result<f64> {
+    let runs = Reader::open(workspace)?.runs()?;
+    let of_run = runs.iter().filter(|r| r.verb == "train" && r.name == run);
+    Ok(of_run.filter_map(|r| r.duration_ms(r.started_ms)).sum::<i64>() as f64 / 1e3)
+}
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

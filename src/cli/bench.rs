@@ -55,6 +55,18 @@ pub enum Bench {
         #[arg(long)]
         no_scratch: bool,
     },
+    /// What learning from rewards adds to learning by example: one reward, or one setting, at a time.
+    Rewards {
+        /// Which rows.
+        #[arg(long, value_enum, default_value_t = Rows::Rewards)]
+        rows: Rows,
+        /// Worlds of so many seeds.
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=20))]
+        seeds: u64,
+        /// Leave out the simulated experiment.
+        #[arg(long)]
+        no_ab: bool,
+    },
     /// Lookups in a fake index, one timed at a time.
     Fake {
         /// Queries in it.
@@ -67,6 +79,15 @@ pub enum Bench {
         #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(500..))]
         videos: u32,
     },
+}
+
+/// Rows of a table about rewards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// Rewards, one family at a time.
+    Rewards,
+    /// λ, β, G, and the examples beside them.
+    Settings,
 }
 
 /// Shape and arithmetic of a case.

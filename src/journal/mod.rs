@@ -61,6 +61,19 @@ pub enum Event {
         /// What the rewriter said.
         output: String,
     },
+    /// One prompt of a rollout, with all that was tried.
+    Rollout {
+        /// Optimizer step that learns from it first.
+        step: u64,
+        /// The query.
+        query: String,
+        /// The context in one line.
+        context: String,
+        /// What the person did next: the rewrite, or `<reject>`.
+        target: String,
+        /// The completions and what they earned.
+        sampled: Vec<Sampled>,
+    },
     /// A checkpoint is whole on disk.
     Checkpoint {
         /// Optimizer step.
@@ -93,6 +106,19 @@ pub enum Event {
         /// The sentence.
         text: String,
     },
+}
+
+/// A completion of a rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// What was said.
+    pub output: String,
+    /// The weighted sum of the parts; none where none could be had.
+    pub reward: Option<f64>,
+    /// The parts by name.
+    pub parts: BTreeMap<String, f64>,
+    /// How much better it did than its group.
+    pub advantage: f64,
 }
 
 /// How often a server's path was taken, and how long it took.

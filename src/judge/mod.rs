@@ -6,6 +6,7 @@ mod offline;
 mod penalties;
 mod ranking;
 pub mod reading;
+pub mod reward;
 mod sequential;
 mod stats;
 

@@ -64,7 +64,13 @@ impl Group {
     /// Tokens in it.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.prompt.len() + self.completions.iter().map(Vec::len).sum::<usize>()
+        self.prompt.len() + self.tokens_of_completions()
+    }
+
+    /// Tokens of its completions alone.
+    #[must_use]
+    pub fn tokens_of_completions(&self) -> usize {
+        self.completions.iter().map(Vec::len).sum()
     }
 }
 

@@ -47,8 +47,16 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
         "pretrain.worlds, recall, repeat, typos and split are all 0: there is nothing to read"
     );
     check_fake(&r.fake)?;
+    let g = &r.grpo;
+    ensure!(
+        (2..=256).contains(&g.num_generations),
+        "grpo.num_generations is {}: a group needs 2 completions to be compared (and 256 or less)",
+        g.num_generations
+    );
+    ensure!(g.temperature > 0.0, "grpo.temperature is 0: completions of one prompt would all be the same");
+    ensure!(g.resample <= 16, "grpo.resample is {}: use 16 or less", g.resample);
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
-    for (key, lr) in [("train.lr", r.train.lr)].into_iter().chain(scratch) {
+    for (key, lr) in [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr)].into_iter().chain(scratch) {
         ensure!(lr > 0.0 && lr.is_finite(), "{key} is {lr}: must be above 0");
     }
     Ok(())
@@ -170,6 +178,8 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("train.replay", r.train.replay),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
+        ("reward.relevance_gate", r.reward.relevance_gate),
+        ("grpo.epsilon", r.grpo.epsilon),
         ("baselines.min_share", r.baselines.min_share),
         ("baselines.min_cosine", r.baselines.min_cosine),
         ("baselines.fb_lambda", r.baselines.fb_lambda),
@@ -197,6 +207,15 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("train.save_every", r.train.save_every as usize),
         ("train.keep", r.train.keep),
         ("train.max_prompt_tokens", r.train.max_prompt_tokens),
+        ("reward.window_days", r.reward.window_days as usize),
+        ("reward.min_people", r.reward.min_people),
+        ("reward.top_k", r.reward.top_k),
+        ("reward.long_words", r.reward.long_words),
+        ("reward.most_words", r.reward.most_words),
+        ("grpo.steps", r.grpo.steps as usize),
+        ("grpo.prompts", r.grpo.prompts),
+        ("grpo.num_iterations", r.grpo.num_iterations as usize),
+        ("grpo.max_completion_length", r.grpo.max_completion_length),
         ("search.page", r.search.page),
         ("search.recall", r.search.recall),
         ("search.rawrank", r.search.rawrank),
@@ -222,6 +241,21 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("mine.reject_click_within_s", r.mine.reject_click_within_s),
         ("mine.reformulation_gap_s", r.mine.reformulation_gap_s),
         ("mine.rejects_per_rewrite", r.mine.rejects_per_rewrite),
+        ("train.taught", r.train.taught),
+        ("reward.posterior", r.reward.posterior),
+        ("reward.relevance", r.reward.relevance),
+        ("reward.hit", r.reward.hit),
+        ("reward.decision", r.reward.decision),
+        ("reward.format", r.reward.format),
+        ("reward.frequency", r.reward.frequency),
+        ("reward.ctr", r.reward.ctr),
+        ("reward.prior_searches", r.reward.prior_searches),
+        ("reward.invalid", r.reward.invalid),
+        ("grpo.temperature", r.grpo.temperature),
+        ("grpo.beta", r.grpo.beta),
+        ("grpo.epsilon_high", r.grpo.epsilon_high),
+        ("grpo.lambda", r.grpo.lambda),
+        ("grpo.sft", r.grpo.sft),
         ("mine.session_gap_s", r.mine.session_gap_s),
         ("pretrain.worlds", r.pretrain.worlds),
         ("pretrain.recall", r.pretrain.recall),

@@ -6,6 +6,7 @@
 mod check;
 mod errors;
 mod experiment;
+mod reward;
 mod searching;
 mod sections;
 mod seeds;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
+pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
@@ -55,6 +57,10 @@ pub struct Recipe {
     pub pretrain: Pretrain,
     /// The training loop.
     pub train: Train,
+    /// What a rewrite is worth.
+    pub reward: Reward,
+    /// Learning from rewards.
+    pub grpo: Grpo,
     /// Adapters instead of full fine-tuning.
     pub lora: Lora,
     /// The search path that rewriting stands beside.
@@ -79,6 +85,8 @@ impl Default for Recipe {
             model: ModelShape::default(),
             pretrain: Pretrain::default(),
             train: Train::default(),
+            reward: Reward::default(),
+            grpo: Grpo::default(),
             lora: Lora::default(),
             search: SearchPath::default(),
             ab: AbTest::default(),

@@ -105,6 +105,8 @@ pub struct Train {
     pub keep: usize,
     /// Longest prompt in tokens; the oldest context is dropped first.
     pub max_prompt_tokens: usize,
+    /// Searches beside the examples, for each of them, that a rule labels where people did not (`association`).
+    pub taught: f64,
     /// Share of the examples that come once more with a typing error in the query, to be mended.
     pub slips: f64,
     /// Share of the rewrites that come once more in a stranger's context, to be left alone.
@@ -152,6 +154,7 @@ impl Default for Train {
             save_every: 200,
             keep: 2,
             max_prompt_tokens: 160,
+            taught: 0.0,
             slips: 0.0,
             strangers: 0.0,
             renamed: 0.0,

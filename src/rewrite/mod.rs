@@ -61,24 +61,40 @@ pub struct Question {
     pub place: Option<String>,
 }
 
-/// The whole context; the message of an error shows what a context file looks like.
-fn context(question: &Question) -> Result<Context> {
-    let mut context: Context = match &question.file {
-        None => Context::default(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}: give --context a JSON file", path.display()))?;
-            serde_json::from_str(&text).with_context(|| {
-                let example = r#"{"watched":[{"title":"…"}],"queries":["…"],"place":"…"}"#;
-                format!("{} is not a context; one looks like {example}", path.display())
-            })?
+impl Question {
+    /// The whole context; the message of an error shows what a context file looks like.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that holds something else.
+    pub fn context(&self) -> Result<Context> {
+        let mut context: Context = match &self.file {
+            None => Context::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}: give --context a JSON file", path.display()))?;
+                serde_json::from_str(&text).with_context(|| {
+                    let example = r#"{"watched":[{"title":"…"}],"queries":["…"],"place":"…"}"#;
+                    format!("{} is not a context; one looks like {example}", path.display())
+                })?
+            }
+        };
+        let seen = self.watched.iter().map(|title| Seen { title: title.clone(), tags: Vec::new() });
+        context.watched = seen.chain(context.watched).collect();
+        context.queries = self.searched.iter().cloned().chain(context.queries).collect();
+        context.place = self.place.clone().or(context.place);
+        Ok(context)
+    }
+
+    /// The query, where it says anything.
+    ///
+    /// # Errors
+    /// An empty query.
+    pub fn query(&self) -> Result<&str> {
+        if self.query.trim().is_empty() {
+            return Err(Usage("the query is empty: give it at least one character".into()).into());
         }
-    };
-    let seen = question.watched.iter().map(|title| Seen { title: title.clone(), tags: Vec::new() });
-    context.watched = seen.chain(context.watched).collect();
-    context.queries = question.searched.iter().cloned().chain(context.queries).collect();
-    context.place = question.place.clone().or(context.place);
-    Ok(context)
+        Ok(&self.query)
+    }
 }
 
 /// Rewrites one query.
@@ -86,11 +102,8 @@ fn context(question: &Question) -> Result<Context> {
 /// # Errors
 /// An empty query; a context file that cannot be read; a rewriter that does not open; a model that fails.
 pub fn run(workspace: &Path, recipe: &Recipe, rewriter: &str, question: &Question) -> Result<Answer> {
-    let query = question.query.as_str();
-    if query.trim().is_empty() {
-        return Err(Usage("the query is empty: give it at least one character".into()).into());
-    }
-    let context = context(question)?;
+    let query = question.query()?;
+    let context = question.context()?;
     let rewriter = Rewriter::open(workspace, recipe, rewriter)?;
     let started = Instant::now();
     let outcome = rewriter.rewrite(&[(&context, query)])?.pop().context("one question has one answer")?;

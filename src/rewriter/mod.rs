@@ -14,7 +14,7 @@ use crate::logs::Context;
 use crate::model::Cancel;
 use crate::task::Target;
 
-pub use baselines::{Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, ValidQueries};
+pub use baselines::{Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, ValidQueries};
 pub use open::{RULES, newest_run};
 pub use policy::PolicyRewriter;
 
@@ -26,6 +26,8 @@ pub enum Rewriter {
     FrequentGain(FrequentGain),
     /// Copies the context word that goes with the query in titles.
     CopyRule(CopyRule),
+    /// Adds the context word that goes with the head more surely than by chance.
+    Association(Association),
     /// Replaces the query by what people most probably type after it.
     Cooccurrence(Cooccurrence),
     /// Replaces the query by the nearest one that satisfied people.
@@ -105,6 +107,7 @@ impl Rewriter {
             Self::Never => "never rewrite",
             Self::FrequentGain(_) => "most frequent gain term",
             Self::CopyRule(_) => "copy rule",
+            Self::Association(_) => "association",
             Self::Cooccurrence(_) => "co-occurrence",
             Self::Nearest(_) => "nearest valid query",
             Self::Feedback(_) => "relevance feedback",
@@ -139,6 +142,9 @@ impl Rewriter {
             Self::Never => Ok(requests.iter().map(|_| Outcome::rejected()).collect()),
             Self::FrequentGain(rule) => Ok(requests.iter().map(|(_, query)| rule.rewrite(query)).collect()),
             Self::CopyRule(rule) => Ok(requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect()),
+            Self::Association(rule) => {
+                Ok(requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect())
+            }
             Self::Cooccurrence(rule) => {
                 Ok(requests.iter().map(|(context, query)| rule.rewrite(context, query)).collect())
             }

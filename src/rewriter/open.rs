@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Error, Result, anyhow, bail};
 
 use super::{
-    Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, PolicyRewriter, Rewriter, Transitions, ValidQueries,
+    Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, PolicyRewriter, Rewriter, Transitions, ValidQueries,
 };
 use crate::model::{Keep, Policy, device, hub, runs};
 use crate::recipe::{Mine, Recipe};
@@ -13,7 +13,7 @@ use crate::search::{Engine, index_dir};
 use crate::store::{Session, Split, Store};
 
 /// Names of the rules.
-pub const RULES: [&str; 6] = ["never", "frequent-gain", "copy-rule", "cooccurrence", "nearest", "prf"];
+pub const RULES: [&str; 7] = ["never", "frequent-gain", "copy-rule", "association", "cooccurrence", "nearest", "prf"];
 
 impl Rewriter {
     /// Opens a rewriter by name: one of [`RULES`], a run of the workspace, a folder, or `owner/name` on a hub.
@@ -34,6 +34,10 @@ impl Rewriter {
             "copy-rule" => {
                 let store = Store::open_existing(workspace)?;
                 Ok(Self::CopyRule(CopyRule::fit(&store.docs(&store.log(&recipe.name)?)?)))
+            }
+            "association" => {
+                let store = Store::open_existing(workspace)?;
+                Ok(Self::Association(Association::fit(&store.docs(&store.log(&recipe.name)?)?)))
             }
             "cooccurrence" => {
                 let seen = learn(workspace, recipe, Transitions::add)?;

@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, precision_here, runs};
-use crate::recipe::{Pretrain, Recipe, Train};
+use crate::recipe::{Grpo, Pretrain, Recipe, Reward, Train};
 
 /// AdamW's moments beside the weights.
 pub(super) const MOMENTS: &str = "optimizer.safetensors";
@@ -34,14 +34,22 @@ pub(super) struct Fingerprint {
     /// The stream; none of a run on examples.
     #[serde(default)]
     pretrain: Option<Pretrain>,
+    /// What is learnt from rewards; none of a run without them.
+    #[serde(default)]
+    grpo: Option<Grpo>,
+    /// What it earns them by.
+    #[serde(default)]
+    reward: Option<Reward>,
 }
 
 impl Fingerprint {
     /// Of a run on a log's examples.
     pub fn of_log(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
-        let Task::Sft { log } = options.task else { return Self::of_stream(recipe, options) };
+        let (Task::Sft { log } | Task::Grpo { log }) = options.task else { return Self::of_stream(recipe, options) };
         let (log, log_origin) = (log.to_owned(), log_origin.to_owned());
-        Self { log, log_origin, examples, pretrain: None, ..Self::of_stream(recipe, options) }
+        let rewarded = matches!(options.task, Task::Grpo { .. });
+        let (grpo, reward) = (rewarded.then(|| recipe.grpo.clone()), rewarded.then(|| recipe.reward.clone()));
+        Self { log, log_origin, examples, pretrain: None, grpo, reward, ..Self::of_stream(recipe, options) }
     }
 
     /// Of a run on documents made on the fly.
@@ -64,6 +72,8 @@ impl Fingerprint {
             },
             lora: recipe.lora.clone(),
             pretrain: Some(recipe.pretrain.clone()),
+            grpo: None,
+            reward: None,
         }
     }
 }

@@ -11,8 +11,11 @@ mod checkpoint;
 mod evaluate;
 mod objective;
 mod pretrain;
+mod reinforced;
+mod rollouts;
 mod sft;
 mod start;
+mod taught;
 mod trainer;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +49,11 @@ pub enum Task<'a> {
     Pretrain,
     /// To rewrite, from the mined examples of a log.
     Sft {
+        /// Name of the log.
+        log: &'a str,
+    },
+    /// To rewrite for rewards, the examples beside them (`[grpo]`, `[reward]`).
+    Grpo {
         /// Name of the log.
         log: &'a str,
     },
@@ -110,9 +118,13 @@ pub fn run(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<Summa
     })
 }
 
-/// The recipe with the steps that suit what the run starts from.
+/// The recipe with the steps that suit what is learnt and what the run starts from.
 fn of_start(recipe: &Recipe, options: &Options) -> Recipe {
     let mut recipe = recipe.clone();
+    if let Task::Grpo { .. } = options.task {
+        (recipe.train.steps, recipe.train.lr, recipe.train.from_scratch) = (recipe.grpo.steps, recipe.grpo.lr, None);
+        return recipe;
+    }
     if let (None, Some(scratch)) = (options.init, recipe.train.from_scratch.take()) {
         (recipe.train.steps, recipe.train.lr) = (scratch.steps, scratch.lr);
     }

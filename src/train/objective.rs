@@ -6,7 +6,9 @@ use anyhow::Result;
 
 use super::evaluate::{self, Sample};
 use super::pretrain::Stream;
+use super::reinforced::{Reinforced, Rewarded};
 use super::sft::Sft;
+use crate::journal::Event;
 use crate::model::{Group, Policy};
 use crate::recipe::Train;
 use crate::store::ExampleRow;
@@ -35,12 +37,37 @@ impl Lessons {
     }
 }
 
+/// All that one optimizer step learns from.
+#[derive(Default)]
+pub(super) struct Step {
+    /// To be made likely, in micro-batches.
+    pub lessons: Vec<Lessons>,
+    /// Weight of making them likely.
+    pub likelihood: f64,
+    /// What was tried and judged.
+    pub rewarded: Option<Rewarded>,
+    /// Statistics of what was tried, by their TRL names.
+    pub values: BTreeMap<String, f64>,
+    /// What was tried, to look at.
+    pub events: Vec<Event>,
+}
+
+impl Step {
+    /// Tokens read.
+    pub fn tokens(&self) -> usize {
+        let rewarded = self.rewarded.iter().flat_map(|rewarded| &rewarded.groups);
+        self.lessons.iter().map(Lessons::tokens).sum::<usize>() + rewarded.map(Group::tokens).sum::<usize>()
+    }
+}
+
 /// What a run learns.
 pub(super) enum Objective {
     /// To read: documents without an end.
     Pretrain(Stream),
     /// To rewrite: a log's mined examples, and held-out ones to look at.
     Sft { sft: Sft, validation: Vec<ExampleRow> },
+    /// To rewrite for rewards, by the policy's own tries.
+    Grpo(Box<Reinforced>),
 }
 
 impl Objective {
@@ -49,16 +76,24 @@ impl Objective {
         match self {
             Self::Pretrain(_) => 0,
             Self::Sft { sft, .. } => sft.len(),
+            Self::Grpo(own) => own.sft().len(),
         }
     }
 
-    /// The micro-batches of a step (from 0): a pure function of seed and step, so that a resumed run reads on exactly where
-    /// it was.
-    pub fn next_batch(&self, step: u64, train: &Train) -> Result<Vec<Lessons>> {
-        match self {
-            Self::Pretrain(stream) => stream.next_batch(step, train),
-            Self::Sft { sft, .. } => sft.next_batch(step, train),
-        }
+    /// What a step (from 0) learns from: a pure function of seed, step and, where it tries itself, the policy, so that a resumed
+    /// run reads on exactly where it was.
+    pub fn next_step(&mut self, policy: &Policy, step: u64, train: &Train) -> Result<Step> {
+        let lessons = match self {
+            Self::Pretrain(stream) => stream.next_batch(step, train)?,
+            Self::Sft { sft, .. } => sft.next_batch(step, train)?,
+            Self::Grpo(own) => return own.next_step(policy, step, train),
+        };
+        Ok(Step { lessons, likelihood: 1.0, ..Step::default() })
+    }
+
+    /// Whether weights and optimizer are all there is of a run after so many steps.
+    pub fn at_border(&self, step: u64) -> bool {
+        if let Self::Grpo(own) = self { own.at_border(step) } else { true }
     }
 
     /// Groups as large as a micro-batch's can be.
@@ -66,6 +101,7 @@ impl Objective {
         match self {
             Self::Pretrain(stream) => stream.largest_batch(train),
             Self::Sft { sft, .. } => sft.largest_batch(train),
+            Self::Grpo(own) => own.sft().largest_batch(train),
         }
     }
 
@@ -74,6 +110,7 @@ impl Objective {
         match self {
             Self::Pretrain(_) => None,
             Self::Sft { sft, .. } => Some(sft.epoch(step, train)),
+            Self::Grpo(own) => Some(own.sft().epoch(step, train)),
         }
     }
 
@@ -83,6 +120,9 @@ impl Objective {
             Self::Pretrain(stream) => stream.evaluate(policy, train),
             Self::Sft { validation, .. } => {
                 evaluate::evaluate(policy, validation, train.eval_examples, train.max_prompt_tokens)
+            }
+            Self::Grpo(own) => {
+                evaluate::evaluate(policy, &own.validation, train.eval_examples, train.max_prompt_tokens)
             }
         }
     }

@@ -9,13 +9,15 @@ use super::checkpoint::{self, Fingerprint};
 use super::objective::Objective;
 use super::optim::{AdamW, AdamWSettings};
 use super::pretrain::{self, Stream};
+use super::reinforced::Reinforced;
+use super::rollouts::Rollouts;
 use super::sft::Sft;
 use super::trainer::Trainer;
-use super::{Existing, Options, Task};
+use super::{Existing, Options, Task, taught};
 use crate::journal::Journal;
 use crate::journal::words::bytes;
 use crate::model::shipped::{self, BASE};
-use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub};
+use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub, runs};
 use crate::recipe::{Lora, Recipe};
 use crate::store::{ExampleRow, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
@@ -23,12 +25,12 @@ use crate::task::{SPECIAL_TOKENS, spaced};
 /// What is learnt from, before there is a tokenizer for it.
 enum Data {
     Stream,
-    Log { origin: String, examples: Vec<ExampleRow>, validation: Vec<ExampleRow> },
+    Log { origin: String, examples: Vec<ExampleRow>, taught: Vec<ExampleRow>, validation: Vec<ExampleRow> },
 }
 
 impl Data {
-    fn of(workspace: &Path, task: Task) -> Result<Self> {
-        let Task::Sft { log: name } = task else { return Ok(Self::Stream) };
+    fn of(workspace: &Path, task: Task, recipe: &Recipe) -> Result<Self> {
+        let (Task::Sft { log: name } | Task::Grpo { log: name }) = task else { return Ok(Self::Stream) };
         let store = Store::open(workspace)?;
         let log = store.log(name)?;
         let examples = store.examples(&log, Split::Train)?;
@@ -36,20 +38,23 @@ impl Data {
         if examples.is_empty() {
             bail!("log {name:?} has no training examples: run `core mine --log {name}` first");
         }
-        Ok(Self::Log { origin: log.origin, examples, validation })
+        let taught = taught::taught(&store, &log, recipe, &examples)?;
+        Ok(Self::Log { origin: log.origin, examples, taught, validation })
     }
 
     fn fingerprint(&self, recipe: &Recipe, options: &Options) -> Fingerprint {
         match self {
             Self::Stream => Fingerprint::of_stream(recipe, options),
-            Self::Log { origin, examples, .. } => Fingerprint::of_log(recipe, options, origin, examples.len()),
+            Self::Log { origin, examples, taught, .. } => {
+                Fingerprint::of_log(recipe, options, origin, examples.len() + taught.len())
+            }
         }
     }
 
     /// A tokenizer made from the training text.
     fn tokenizer(&self, recipe: &Recipe) -> Result<Tokenizer> {
-        let Self::Log { examples, .. } = self else { return pretrain::tokenizer(recipe) };
-        let texts = examples.iter().flat_map(|e| {
+        let Self::Log { examples, taught, .. } = self else { return pretrain::tokenizer(recipe) };
+        let texts = examples.iter().chain(taught).flat_map(|e| {
             let of_context = e.context.watched.iter().map(|seen| seen.title.as_str());
             let queries = e.context.queries.iter().map(String::as_str);
             let place = e.context.place.as_deref();
@@ -60,11 +65,19 @@ impl Data {
         Tokenizer::train(texts, recipe.model.vocab, &SPECIAL_TOKENS).context("training the tokenizer")
     }
 
-    fn objective(self, tokenizer: &Tokenizer, recipe: &Recipe) -> Result<Objective> {
+    fn objective(self, start: &Start, tokenizer: &Tokenizer) -> Result<Objective> {
+        let recipe = start.recipe;
         Ok(match self {
             Self::Stream => Objective::Pretrain(Stream::new(tokenizer, recipe)),
-            Self::Log { examples, validation, .. } => {
-                Objective::Sft { sft: Sft::new(tokenizer, &examples, recipe)?, validation }
+            Self::Log { examples, taught, validation, .. } => {
+                let sft = Sft::new(tokenizer, &[&examples[..], &taught].concat(), recipe)?;
+                match start.options.task {
+                    Task::Grpo { .. } => {
+                        let rollouts = Rollouts::new(start.workspace, &examples, tokenizer, start.reference()?, recipe)?;
+                        Objective::Grpo(Box::new(Reinforced::new(sft, validation, rollouts, recipe)))
+                    }
+                    _ => Objective::Sft { sft, validation },
+                }
             }
         })
     }
@@ -81,7 +94,7 @@ pub(super) fn prepare<'a>(
     dir: PathBuf,
     journal: &Journal,
 ) -> Result<Trainer<'a>> {
-    let data = Data::of(workspace, options.task)?;
+    let data = Data::of(workspace, options.task, recipe)?;
     let fingerprint = data.fingerprint(recipe, options);
     let device = device::open()?;
     let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
@@ -94,7 +107,7 @@ pub(super) fn prepare<'a>(
     if let Some((folder, _)) = &newest {
         optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
     }
-    let objective = data.objective(&policy.tokenizer, recipe)?;
+    let objective = data.objective(&Start { workspace, recipe, options, device: &device }, &policy.tokenizer)?;
     journal.note(match device.is_cpu() {
         true => memory_in_words(&policy.training_memory(&objective.largest_batch(&recipe.train))?),
         false => format!("{} computes", device::name(&device)),
@@ -106,14 +119,46 @@ pub(super) fn prepare<'a>(
     Ok(Trainer { recipe, dir, fingerprint, policy, optimizer, objective, step, num_tokens, advice })
 }
 
+/// What a run starts from.
+struct Start<'a> {
+    workspace: &'a Path,
+    recipe: &'a Recipe,
+    options: &'a Options<'a>,
+    device: &'a Device,
+}
+
+impl Start<'_> {
+    /// The model that the run starts from, to measure the divergence from; none where it does not count.
+    fn reference(&self) -> Result<Option<Policy>> {
+        let init = self.options.init.filter(|_| self.recipe.grpo.beta > 0.0);
+        let load = |init| {
+            let policy = Policy::load_kept(&folder_of(self.workspace, init)?, Keep::AsStored, self.device)?;
+            Ok(policy.with_precision(self.recipe.train.precision).frozen())
+        };
+        init.map(load).transpose()
+    }
+}
+
+/// The folder that `--init` names: the program's own base, a run of the workspace, a folder, or a hub's id.
+fn folder_of(workspace: &Path, init: &str) -> Result<PathBuf> {
+    if init == BASE {
+        return shipped::folder(workspace);
+    }
+    let of_run = runs::run_dir(workspace, init).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
+    of_run.map_or_else(|| hub::resolve(init, None), |(folder, _)| Ok(folder))
+}
+
 /// A model to start from: a checkpoint, or a fresh one with a tokenizer made from the training text.
 fn model(workspace: &Path, recipe: &Recipe, options: &Options, data: &Data, device: &Device) -> Result<Policy> {
     if let Some(init) = options.init {
         // Below an adapter the weights stay as they are, and so may their form.
         let keep = if recipe.lora.rank == 0 { Keep::Float32 } else { Keep::AsStored };
-        let folder = if init == BASE { shipped::folder(workspace)? } else { hub::resolve(init, None)? };
-        return adapt(Policy::load_kept(&folder, keep, device)?, init, recipe);
+        return adapt(Policy::load_kept(&folder_of(workspace, init)?, keep, device)?, init, recipe);
     }
+    ensure!(
+        !matches!(options.task, Task::Grpo { .. }),
+        "there is no model to try anything: give one that rewrites already with --init, say a run of `core train sft`"
+    );
     ensure!(
         recipe.lora.rank == 0,
         "lora.rank is {} but there is no model to put an adapter on: give one with --init, or set lora.rank to 0",

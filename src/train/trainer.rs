@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::checkpoint::{self, Fingerprint};
-use super::objective::{Lessons, Objective};
+use super::objective::{Lessons, Objective, Step};
+use super::reinforced::Rewarded;
 use super::optim::{self, AdamW, Gradients};
 use super::{Summary, likelihood};
 use crate::journal::{Event, Journal, stop};
@@ -37,7 +38,7 @@ impl Trainer<'_> {
         progress.inc(first);
         while self.step < steps {
             let started = Instant::now();
-            let (mut values, tokens) = self.update()?;
+            let (mut values, tokens, events) = self.update()?;
             self.step += 1;
             self.num_tokens += tokens as u64;
             values.insert("num_tokens".into(), self.num_tokens as f64);
@@ -47,6 +48,7 @@ impl Trainer<'_> {
             values.insert("tokens_per_s".into(), tokens as f64 / started.elapsed().as_secs_f64());
             let loss = values["loss"];
             self.emit(journal, "train", values)?;
+            events.iter().try_for_each(|event| journal.emit(event))?;
             progress.message(format!("loss {loss:.3}"));
             progress.inc(1);
             if self.step.is_multiple_of(train.eval_every) || self.step == steps {
@@ -54,12 +56,15 @@ impl Trainer<'_> {
                 self.emit(journal, "eval", values)?;
                 samples.into_iter().try_for_each(|sample| journal.emit(&sample.into_event(self.step)))?;
             }
-            let stopping = stop::requested();
-            if self.step.is_multiple_of(train.save_every) || self.step == steps || stopping {
+            let border = self.objective.at_border(self.step);
+            let stopping = border && stop::requested();
+            if self.step == steps || border && self.step.is_multiple_of(train.save_every) || stopping {
                 let path = self.save()?.display().to_string();
                 journal.emit(&Event::Checkpoint { step: self.step, path })?;
             }
-            stop::check(self.advice)?;
+            if border {
+                stop::check(self.advice)?;
+            }
         }
         progress.finish(&format!("{} steps", steps - first));
         Ok(Summary {
@@ -71,33 +76,56 @@ impl Trainer<'_> {
         })
     }
 
-    /// One optimizer step over `train.accumulate` micro-batches; metrics by their TRL names, and tokens read.
-    fn update(&mut self) -> Result<(BTreeMap<String, f64>, usize)> {
+    /// One optimizer step; metrics by their TRL names, tokens read, and what to look at.
+    fn update(&mut self) -> Result<(BTreeMap<String, f64>, usize, Vec<Event>)> {
         let train = &self.recipe.train;
-        let batches = self.objective.next_batch(self.step, train)?;
-        let total: f64 = batches.iter().map(Lessons::total).sum();
-        let mut gradients: Option<Gradients> = None;
-        let mut loss = 0.0;
-        for lessons in &batches {
-            let slopes = |group: usize, _: &[f32]| likelihood::slope(&lessons.weights[group], total);
-            let pass = self.policy.gradient(&lessons.groups, 1.0, &slopes)?;
-            loss += likelihood::loss(&pass.logprobs, &lessons.weights.concat(), total);
-            let of_batch = Gradients::new(pass.grads);
-            match &mut gradients {
-                Some(sum) => sum.add(&of_batch)?,
-                None => gradients = Some(of_batch),
-            }
+        let mut step = self.objective.next_step(&self.policy, self.step, train)?;
+        let mut sum = Sum::default();
+        let mut loss = step.likelihood * self.likelihood(&step, &mut sum)?;
+        let mut values = std::mem::take(&mut step.values);
+        if let Some(rewarded) = &step.rewarded {
+            values.insert("loss/sft".into(), loss);
+            let own = self.rewarded(rewarded, &mut values, &mut sum)?;
+            values.insert("loss/grpo".into(), own);
+            loss += rewarded.weight * own;
         }
         if !loss.is_finite() {
-            bail!("the loss is {loss} at step {}: lower train.lr ({}) and start over", self.step + 1, train.lr);
+            bail!("the loss is {loss} at step {}: lower the learning rate ({}) and start over", self.step + 1, train.lr);
         }
         let warmup = (train.warmup * train.steps as f64).ceil() as u64;
         let lr = optim::cosine(self.step, train.steps, warmup, train.lr, train.lr_floor * train.lr);
-        let gradients = gradients.context("a step has at least one micro-batch")?;
+        let gradients = sum.0.context("a step has something to learn from")?;
         let grad_norm = self.optimizer.step(&gradients, lr, train.max_grad_norm)?;
-        let tokens = batches.iter().map(Lessons::tokens).sum();
-        let values = [("loss", loss), ("grad_norm", grad_norm), ("learning_rate", lr)];
-        Ok((values.map(|(name, value)| (name.to_owned(), value)).into(), tokens))
+        let own = [("loss", loss), ("grad_norm", grad_norm), ("learning_rate", lr)];
+        values.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Ok((values, step.tokens(), step.events))
+    }
+
+    /// The loss of the examples over `train.accumulate` micro-batches, its gradient added to `sum`.
+    fn likelihood(&self, step: &Step, sum: &mut Sum) -> Result<f64> {
+        let total: f64 = step.lessons.iter().map(Lessons::total).sum();
+        let mut loss = 0.0;
+        for lessons in &step.lessons {
+            // A weight of the whole term is a larger total.
+            let slopes = |group: usize, _: &[f32]| likelihood::slope(&lessons.weights[group], total / step.likelihood);
+            let pass = self.policy.gradient(&lessons.groups, 1.0, &slopes)?;
+            loss += likelihood::loss(&pass.logprobs, &lessons.weights.concat(), total);
+            sum.add(Gradients::new(pass.grads))?;
+        }
+        Ok(loss)
+    }
+
+    /// The loss of what was tried, its gradient times its weight added to `sum`.
+    fn rewarded(&self, own: &Rewarded, values: &mut BTreeMap<String, f64>, sum: &mut Sum) -> Result<f64> {
+        let slopes = |group: usize, logprobs: &[f32]| -> Vec<f32> {
+            let slopes = own.objective.slopes(group, logprobs);
+            slopes.into_iter().map(|slope| slope * own.weight as f32).collect()
+        };
+        let pass = self.policy.gradient(&own.groups, own.temperature, &slopes)?;
+        let tally = own.objective.tally(&pass.logprobs);
+        values.extend(tally.statistics());
+        sum.add(Gradients::new(pass.grads))?;
+        Ok(tally.loss)
     }
 
     fn emit(&self, journal: &Journal, split: &str, values: BTreeMap<String, f64>) -> Result<()> {
@@ -108,5 +136,19 @@ impl Trainer<'_> {
     fn save(&self) -> Result<PathBuf> {
         let at = (self.step, self.num_tokens);
         checkpoint::save(&self.dir, at, &self.policy, &self.optimizer, &self.fingerprint, self.recipe.train.keep)
+    }
+}
+
+/// Gradients of parts of a step, added up.
+#[derive(Default)]
+struct Sum(Option<Gradients>);
+
+impl Sum {
+    fn add(&mut self, part: Gradients) -> Result<()> {
+        match &mut self.0 {
+            Some(sum) => sum.add(&part)?,
+            None => self.0 = Some(part),
+        }
+        Ok(())
     }
 }

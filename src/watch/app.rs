@@ -14,11 +14,13 @@ pub(super) enum Page {
     Samples,
     Log,
     Serving,
+    Rollouts,
 }
 
 impl Page {
-    /// In the order of the keys 1 to 5.
-    pub(super) const ALL: [Self; 5] = [Self::Runs, Self::Training, Self::Samples, Self::Log, Self::Serving];
+    /// In the order of the keys 1 to 6.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Runs, Self::Training, Self::Samples, Self::Log, Self::Serving, Self::Rollouts];
 
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -27,6 +29,7 @@ impl Page {
             Self::Samples => "Samples",
             Self::Log => "Log",
             Self::Serving => "Serving",
+            Self::Rollouts => "Rollouts",
         }
     }
 
@@ -53,6 +56,7 @@ pub(super) struct App {
     run: Option<i64>,
     metric: Option<String>,
     sample: Option<i64>,
+    rollout: Option<i64>,
     line: Option<i64>,
 }
 
@@ -71,6 +75,7 @@ impl App {
             run: None,
             metric: None,
             sample: None,
+            rollout: None,
             line: None,
         }
     }
@@ -80,7 +85,7 @@ impl App {
         let newest = || self.runs.first().map(|run| run.id);
         let id = self.opened.or(match page {
             Page::Runs | Page::Log => newest(),
-            Page::Training | Page::Samples => self.training.or_else(newest),
+            Page::Training | Page::Samples | Page::Rollouts => self.training.or_else(newest),
             Page::Serving => self.runs.iter().find(|run| run.verb == "serve").map(|run| run.id).or_else(newest),
         })?;
         self.runs.iter().find(|run| run.id == id)
@@ -129,7 +134,7 @@ impl App {
             Action::Open => self.open(),
             Action::Follow => {
                 self.opened = None;
-                (self.run, self.sample, self.line) = (None, None, None);
+                (self.run, self.sample, self.rollout, self.line) = (None, None, None, None);
             }
         }
     }
@@ -140,7 +145,7 @@ impl App {
         }
         if let Some(run) = self.runs.get(self.run_at()) {
             self.opened = Some(run.id);
-            (self.sample, self.line) = (None, None);
+            (self.sample, self.rollout, self.line) = (None, None, None);
             self.page = match run.verb.as_str() {
                 "train" | "demo" => Page::Training,
                 "serve" => Page::Serving,
@@ -166,8 +171,13 @@ impl App {
             }
             Page::Samples => {
                 let ids: Vec<_> = view.into_iter().flat_map(|v| v.samples.iter().rev().map(|s| s.id)).collect();
-                let at = to(self.sample_at(&ids), ids.len().saturating_sub(1));
+                let at = to(held_at(self.sample, &ids), ids.len().saturating_sub(1));
                 self.sample = ids.get(at).copied().filter(|_| at > 0);
+            }
+            Page::Rollouts => {
+                let ids: Vec<_> = view.into_iter().flat_map(|v| v.rollouts.iter().rev().map(|r| r.id)).collect();
+                let at = to(held_at(self.rollout, &ids), ids.len().saturating_sub(1));
+                self.rollout = ids.get(at).copied().filter(|_| at > 0);
             }
             Page::Log => {
                 let ids: Vec<_> = view.into_iter().flat_map(|v| v.lines.iter().map(|l| l.id)).collect();
@@ -193,8 +203,12 @@ impl App {
 
     /// Row of the sample at the top, among ids from the newest to the oldest.
     pub(super) fn sample_at(&self, ids: &[i64]) -> usize {
-        let last = ids.len().saturating_sub(1);
-        self.sample.map_or(0, |held| ids.iter().position(|&id| id <= held).unwrap_or(last))
+        held_at(self.sample, ids)
+    }
+
+    /// Row of the rollout shown, among ids from the newest to the oldest.
+    pub(super) fn rollout_at(&self, ids: &[i64]) -> usize {
+        held_at(self.rollout, ids)
     }
 
     /// Row of the line at the bottom, among ids from the oldest to the newest.
@@ -207,4 +221,10 @@ impl App {
     pub(super) fn at_end_of_log(&self) -> bool {
         self.line.is_none()
     }
+}
+
+/// Row of what is held, or of the nearest older one still there, among ids from the newest to the oldest.
+fn held_at(held: Option<i64>, ids: &[i64]) -> usize {
+    let last = ids.len().saturating_sub(1);
+    held.map_or(0, |held| ids.iter().position(|&id| id <= held).unwrap_or(last))
 }

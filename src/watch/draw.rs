@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 use super::app::{App, Page};
 use super::keys::HELP;
 use super::text::{cut, fold};
-use super::{draw_lists, draw_serving, draw_training};
+use super::{draw_lists, draw_rollouts, draw_serving, draw_training};
 
 /// How things are painted. Colour only repeats what words and marks say.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +79,7 @@ pub(super) fn draw(frame: &mut Frame, app: &App, now_ms: i64, paint: Paint) {
         Page::Samples => draw_lists::samples(frame, body, app, paint),
         Page::Log => draw_lists::log(frame, body, app, now_ms, paint),
         Page::Serving => draw_serving::serving(frame, body, app, now_ms, paint),
+        Page::Rollouts => draw_rollouts::rollouts(frame, body, app, paint),
     };
     if !draws_something {
         frame.render_widget(Paragraph::new(nothing(app)).wrap(Wrap { trim: true }), inset(body));
@@ -99,6 +100,7 @@ fn nothing(app: &App) -> String {
         Page::Runs | Page::Log => "This run has said nothing yet.",
         Page::Training => "No training numbers yet. Page 4 (Log) tells what the run is doing.",
         Page::Samples => "No samples yet: they come with each evaluation.",
+        Page::Rollouts => "No rollouts: they come with `core train grpo`, one group a prompt.",
         Page::Serving => "Nothing served yet: start `core serve` in another terminal and send it a search.",
     }
     .into()
@@ -106,7 +108,7 @@ fn nothing(app: &App) -> String {
 
 fn header(frame: &mut Frame, area: Rect, app: &App, paint: Paint) {
     let mut spans = Vec::new();
-    if area.width >= 64 {
+    if area.width >= 76 {
         spans.push(Span::styled(" core watch ", paint.strong()));
         for (i, page) in Page::ALL.into_iter().enumerate() {
             let name = format!("{} {}", i + 1, page.title());
@@ -137,7 +139,7 @@ fn footer(frame: &mut Frame, area: Rect, app: &App, paint: Paint) {
     let moves = match app.page {
         Page::Runs => "j/k move  Enter open",
         Page::Training => "j/k metric",
-        Page::Samples | Page::Log => "j/k scroll",
+        Page::Samples | Page::Log | Page::Rollouts => "j/k scroll",
         Page::Serving => "",
     };
     let follow = if app.opened.is_some() { "  f follow newest" } else { "" };

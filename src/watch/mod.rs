@@ -7,6 +7,7 @@ mod app;
 mod curve;
 mod draw;
 mod draw_lists;
+mod draw_rollouts;
 mod draw_serving;
 mod draw_training;
 mod feed;

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::curve::Curve;
 use super::served::Served;
-use crate::journal::{Event, Logged, words};
+use crate::journal::{Event, Logged, Sampled, words};
 
 /// Most samples kept, newest first to stay.
 const SAMPLES: usize = 500;
+/// Most prompts of rollouts kept, and completions of one.
+const ROLLOUTS: usize = 200;
+const SAMPLED: usize = 64;
 /// Most log lines kept.
 const LINES: usize = 2_000;
 /// Most stages kept.
@@ -43,6 +46,17 @@ impl Sample {
     }
 }
 
+/// One prompt with all that was tried.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rollout {
+    pub id: i64,
+    pub step: u64,
+    pub query: String,
+    pub context: String,
+    pub target: String,
+    pub sampled: Vec<Sampled>,
+}
+
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Line {
@@ -73,6 +87,7 @@ pub(super) struct RunView {
     pub steps: u64,
     pub metrics: BTreeMap<String, Metric>,
     pub samples: VecDeque<Sample>,
+    pub rollouts: VecDeque<Rollout>,
     pub lines: VecDeque<Line>,
     pub stages: Vec<Stage>,
     pub served: Served,
@@ -105,6 +120,17 @@ impl RunView {
                     output: text(output),
                 };
                 bounded(&mut self.samples, sample, SAMPLES);
+            }
+            Event::Rollout { step, query, context, target, sampled } => {
+                let rollout = Rollout {
+                    id: *id,
+                    step: *step,
+                    query: text(query),
+                    context: text(context),
+                    target: text(target),
+                    sampled: sampled.iter().take(SAMPLED).cloned().collect(),
+                };
+                bounded(&mut self.rollouts, rollout, ROLLOUTS);
             }
             Event::Checkpoint { step, path } => self.line(logged, format!("checkpoint of step {step}: {path}")),
             Event::Report { title, .. } => self.line(logged, format!("report of {title} is in the store")),
@@ -173,7 +199,7 @@ pub(super) const RATE: [&str; 2] = ["learning_rate", "lr"];
 pub(super) const NORM: [&str; 1] = ["grad_norm"];
 
 fn rank(name: &str) -> usize {
-    const FIRST: [&str; 4] = ["loss", "mean_token_accuracy", "exact_match", "reject"];
+    const FIRST: [&str; 6] = ["loss", "mean_token_accuracy", "exact_match", "reject", "reward", "kl"];
     let machine = SPEED.iter().chain(&RATE).chain(&NORM).any(|n| *n == name);
     let first = FIRST.iter().position(|first| name.starts_with(first)).unwrap_or(FIRST.len());
     if machine { FIRST.len() + 1 } else { first }

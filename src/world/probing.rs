@@ -33,6 +33,8 @@ pub enum Probe {
     },
     /// It said what it wanted: to be left alone.
     Clear,
+    /// It wants the same thing whoever asks: to be left alone.
+    Functional,
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
         }
         match (need.want, phrasing) {
             (Want::Sense { sense, facet }, Phrasing::Bare | Phrasing::Facet) => self.open(sense, facet, &titles, query),
+            (Want::Functional { .. }, _) => Some(Probe::Functional),
             (_, Phrasing::Colloquial) => None,
             _ => Some(Probe::Clear),
         }
@@ -117,5 +120,8 @@ mod tests {
         assert!(slip(&["Mercury crater"]) && !slip(&["Cats at home"]));
         let named = world.probe(&need, Phrasing::Named, &Context::default(), "mercury planet", None);
         assert_eq!(named, Some(Probe::Clear));
+        let weather = Need::of(Want::Functional { entry: 0, place: 0 });
+        let asked = world.probe(&weather, Phrasing::Named, &Context::default(), "weather today", None);
+        assert_eq!(asked, Some(Probe::Functional));
     }
 }

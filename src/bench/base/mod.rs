@@ -2,7 +2,7 @@
 //!
 //! Two kinds of questions. *Reading*: documents of the pre-training kind that no training ever draws. *Rewriting*: first queries
 //! of held-out people in the weeks after the log, for which the hidden truth has one right answer ([`crate::world::Probe`]),
-//! asked of the base after fine-tuning, of a model trained from nothing and of two rules; in worlds of several seeds.
+//! asked of the base after fine-tuning, of a model trained from nothing and of three rules; in worlds of several seeds.
 
 mod questions;
 mod reading;
@@ -15,7 +15,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Journal, Reader};
+use super::{of_seed, training_seconds};
+use crate::journal::{Event, Journal};
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, device};
 use crate::recipe::Recipe;
@@ -28,7 +29,7 @@ use tally::{METRICS, Tally};
 pub use tally::{Share, System};
 
 /// Rules beside the base, by the names that open them.
-const RULES: [&str; 2] = ["never", "copy-rule"];
+const RULES: [&str; 3] = ["never", "copy-rule", "association"];
 /// Requests answered at once.
 const CHUNK: usize = 64;
 
@@ -116,12 +117,6 @@ fn flat(systems: &[System]) -> BTreeMap<String, Option<f64>> {
     named.collect()
 }
 
-/// The recipe with another seed, and a name of its own, so that logs and runs lie side by side.
-fn of_seed(recipe: &Recipe, seed: u64) -> Recipe {
-    let name = if seed == recipe.seed { recipe.name.clone() } else { format!("{}-s{seed}", recipe.name) };
-    Recipe { name, seed, ..recipe.clone() }
-}
-
 /// One world: log, examples, fine-tuning, questions. The base's tally comes first; and the seconds of its fine-tuning.
 fn in_world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> Result<(Vec<Tally>, f64)> {
     simulate::run(workspace, recipe, simulate::Part::default(), false)?;
@@ -132,7 +127,7 @@ fn in_world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -
     let task = Task::Sft { log: &recipe.name };
     let existing = Existing::Renew;
     train::run(workspace, recipe, &Options { name: &tuned, task, init: Some(&plan.model), existing })?;
-    let seconds = seconds_of(workspace, &tuned)?;
+    let seconds = training_seconds(workspace, &tuned)?;
     let mut names = vec![tuned.as_str()];
     names.extend(RULES);
     if plan.scratch {
@@ -158,11 +153,4 @@ fn in_world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -
         tallies.push(tally);
     }
     Ok((tallies, seconds))
-}
-
-/// How long a training run took, those that it went on from included.
-fn seconds_of(workspace: &Path, run: &str) -> Result<f64> {
-    let runs = Reader::open(workspace)?.runs()?;
-    let of_run = runs.iter().filter(|r| r.verb == "train" && r.name == run);
-    Ok(of_run.filter_map(|r| r.duration_ms(r.started_ms)).sum::<i64>() as f64 / 1e3)
 }

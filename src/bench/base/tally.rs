@@ -14,8 +14,10 @@ use crate::world::Probe;
 ///
 /// `unseen` and `seen`: heads whose sense the context tells, by whether a training example has head and gain term together.
 /// `reject_recall`: heads about which the context says nothing; `reject_precision`: of the heads that were left alone, the share
-/// about which it says nothing. Queries that say what they want are most queries and easy: `clear_left_alone` counts them. `typos_mended`: the words that were meant come first in the answer.
-pub(super) const METRICS: [&str; 7] = [
+/// about which it says nothing. Queries that say what they want are most queries and easy: `clear_left_alone` counts them, and
+/// `functional_left_alone` those that want the same thing whoever asks. `typos_mended`: the words that were meant come first in
+/// the answer.
+pub(super) const METRICS: [&str; 8] = [
     "unseen_exact_match",
     "seen_exact_match",
     "reject_precision",
@@ -23,6 +25,7 @@ pub(super) const METRICS: [&str; 7] = [
     "typos_mended",
     "typos_in_context_mended",
     "clear_left_alone",
+    "functional_left_alone",
 ];
 const UNSEEN: usize = 0;
 const SEEN: usize = 1;
@@ -31,6 +34,7 @@ const RECALL: usize = 3;
 const TYPOS: usize = 4;
 const IN_CONTEXT: usize = 5;
 const CLEAR: usize = 6;
+const FUNCTIONAL: usize = 7;
 
 /// A share over people, with its 95 % bootstrap interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -96,6 +100,7 @@ impl Tally {
                 }
             }
             Probe::Clear => add(CLEAR, rejected),
+            Probe::Functional => add(FUNCTIONAL, rejected),
         }
     }
 }
@@ -153,13 +158,14 @@ mod tests {
             (typo(true), rewrite("jaguar car")),
             (typo(false), Target::Reject),
             (question(2, Probe::Clear, true), Target::Reject),
+            (question(2, Probe::Functional, true), rewrite("opening hours")),
         ] {
             tally.count(&question, &answer);
         }
         let systems = systems(&[vec![tally.clone(), tally]], 50, 1);
         let values: Vec<f64> = systems[0].shares.iter().map(|s| s.unwrap().value).collect();
         // Two heads were left alone, one of them rightly.
-        assert_eq!(values, [0.5, 0.0, 0.5, 0.5, 0.5, 1.0, 1.0]);
+        assert_eq!(values, [0.5, 0.0, 0.5, 0.5, 0.5, 1.0, 1.0, 0.0]);
         let over = systems[1].base_over.unwrap()[0].unwrap();
         assert_eq!((over.difference, over.people), (0.0, 1));
     }

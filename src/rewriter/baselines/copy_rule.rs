@@ -1,7 +1,6 @@
 //! Copying a word of the context behind the query: no log at all, titles alone.
 
-use std::collections::{HashMap, HashSet};
-
+use super::postings::{Postings, shared};
 use crate::logs::{Context, Doc, words};
 use crate::rewriter::Outcome;
 
@@ -11,8 +10,7 @@ use crate::rewriter::Outcome;
 /// titles it stands in at all. Titles are public, so the rule covers queries no log has seen.
 #[derive(Debug, Clone, Default)]
 pub struct CopyRule {
-    titles: HashMap<String, Vec<u32>>,
-    documents: usize,
+    titles: Postings,
 }
 
 /// A pair of words must share this many titles before the rule trusts it.
@@ -22,32 +20,17 @@ impl CopyRule {
     /// Indexes the words of every title.
     #[must_use]
     pub fn fit(docs: &[Doc]) -> Self {
-        let mut titles: HashMap<String, Vec<u32>> = HashMap::new();
-        for (number, doc) in (0_u32..).zip(docs) {
-            let distinct: HashSet<_> = words(&doc.title).collect();
-            for word in distinct {
-                titles.entry(word).or_default().push(number);
-            }
-        }
-        Self { titles, documents: docs.len() }
+        Self { titles: Postings::of(docs.iter().map(|doc| words(&doc.title))) }
     }
 
     /// The query with the best context word behind it.
     #[must_use]
     pub fn rewrite(&self, context: &Context, query: &str) -> Outcome {
         let asked: Vec<String> = words(query).collect();
-        let mut candidates: Vec<String> = Vec::new();
-        let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
-        for text in watched.chain(&context.queries) {
-            for word in words(text) {
-                if !asked.contains(&word) && !candidates.contains(&word) {
-                    candidates.push(word);
-                }
-            }
-        }
-        let heads: Vec<&Vec<u32>> = asked.iter().filter_map(|word| self.titles.get(word)).collect();
-        // The rarest known word of the query is its head, the first of equals.
-        let Some(head) = heads.into_iter().min_by_key(|titles| titles.len()) else { return Outcome::rejected() };
+        let Some(head) = self.titles.rarest(&asked).and_then(|head| self.titles.with(head)) else {
+            return Outcome::rejected();
+        };
+        let candidates = said_before(context, &asked);
         let weighed = candidates.into_iter().filter_map(|word| Some((self.weight(head, &word)?, word)));
         // Newest context first, so of equal weights the newest wins: keep the first maximum.
         let best = weighed.reduce(|best, next| if next.0 > best.0 { next } else { best });
@@ -59,10 +42,22 @@ impl CopyRule {
 
     /// Shared titles × inverse document frequency.
     fn weight(&self, head: &[u32], word: &str) -> Option<f64> {
-        let titles = self.titles.get(word)?;
-        let shared = titles.iter().filter(|title| head.binary_search(title).is_ok()).count();
-        (shared >= MIN_TITLES).then(|| shared as f64 * (self.documents as f64 / titles.len() as f64).ln())
+        let titles = self.titles.with(word)?;
+        let both = shared(titles, head);
+        (both >= MIN_TITLES).then(|| both as f64 * (self.titles.count() as f64 / titles.len() as f64).ln())
     }
+}
+
+/// The words of a context that the query does not have, each once, newest first: of titles and tags, then of earlier queries.
+pub(super) fn said_before(context: &Context, asked: &[String]) -> Vec<String> {
+    let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
+    let mut candidates: Vec<String> = Vec::new();
+    for word in watched.chain(&context.queries).flat_map(|text| words(text)) {
+        if !asked.contains(&word) && !candidates.contains(&word) {
+            candidates.push(word);
+        }
+    }
+    candidates
 }
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 //!
 //! What a rule learns from people, it learns from the training split alone: training people, before training ends.
 
+mod association;
 mod cooccurrence;
 mod copy_rule;
 mod feedback;
 mod frequent_gain;
 mod nearest;
+mod postings;
 
 use crate::logs::words;
 
+pub use association::Association;
 pub use cooccurrence::{Cooccurrence, Transitions};
 pub use copy_rule::CopyRule;
 pub use feedback::Feedback;

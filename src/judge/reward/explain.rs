@@ -1,0 +1,110 @@
+//! `core judge explain`: the reward of one rewrite, part by part, so that a person can redo it by hand.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Asked, Form, Posterior, Rewarder, Said, total};
+use crate::journal::Table;
+use crate::logs::Context;
+use crate::recipe::Recipe;
+
+/// One line of an explanation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// The part.
+    pub part: String,
+    /// Its value; none where it does not apply, or has no weight.
+    pub value: Option<f64>,
+    /// Its weight in the recipe.
+    pub weight: f64,
+    /// What it was made of.
+    pub because: String,
+}
+
+/// A reward with its reasons.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explained {
+    /// The query.
+    pub query: String,
+    /// The rewrite; none leaves the query alone.
+    pub rewrite: Option<String>,
+    /// The weighted sum; none where no part applies.
+    pub reward: Option<f64>,
+    /// The parts.
+    pub parts: Vec<Line>,
+}
+
+impl Explained {
+    /// A row a part, and the sum.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let title = format!("{} → {}", self.query, self.rewrite.as_deref().unwrap_or("<reject>"));
+        let mut table = Table::new("reward", &title, &["part", "value", "weight", "because"]);
+        for line in &self.parts {
+            let value = line.value.map_or("–".into(), |x| x.into());
+            table.row([line.part.as_str().into(), value, line.weight.into(), line.because.as_str().into()]);
+        }
+        let sum = self.reward.map_or("–".into(), |x| x.into());
+        table.row(["reward".into(), sum, "".into(), "weighted sum".into()]);
+        table
+    }
+}
+
+/// Scores one rewrite of a search, or leaving it alone.
+///
+/// # Errors
+/// No log, or no index of it.
+pub fn explain(
+    workspace: &Path,
+    recipe: &Recipe,
+    context: &Context,
+    query: &str,
+    rewrite: Option<&str>,
+    satisfied_doc: Option<&str>,
+) -> Result<Explained> {
+    let rewarder = Rewarder::open(workspace, recipe)?;
+    let said = rewrite.map_or(Said::Reject, |text| match crate::logs::words(text).next() {
+        Some(_) => Said::Rewrite(text.to_owned()),
+        None => Said::Faulty,
+    });
+    let asked = Asked { context, query, time_ms: i64::MAX, satisfied_doc, rewrote: None };
+    let parts = rewarder.parts(&asked, &said)?;
+    let weights = rewarder.weights();
+    let because = reasons(&rewarder, &asked, rewrite, &parts);
+    let lines = super::PARTS.iter().zip(parts).zip(weights).zip(because).map(|(((part, value), weight), because)| Line {
+        part: (*part).to_owned(),
+        value,
+        weight,
+        because,
+    });
+    Ok(Explained {
+        query: query.to_owned(),
+        rewrite: rewrite.map(str::to_owned),
+        reward: total(&parts, &weights),
+        parts: lines.collect(),
+    })
+}
+
+fn reasons(rewarder: &Rewarder, asked: &Asked, rewrite: Option<&str>, parts: &super::Parts) -> [String; 5] {
+    let settings = &rewarder.recipe.reward;
+    let absent = |place: usize| if parts[place].is_none() { "no weight in the recipe, or not known" } else { "" };
+    let Some(text) = rewrite else {
+        let alone = "left alone: the plain page";
+        return [alone.into(), alone.into(), absent(2).into(), absent(3).into(), alone.into()];
+    };
+    let Posterior { searches, valid, frequency, ctr } = rewarder.posterior(text);
+    let posterior = match valid {
+        true => format!("{searches} searches: frequency {frequency:.3} + ctr {ctr:.3}"),
+        false => format!("no valid query (satisfied fewer than {} people): −{}", settings.min_people, settings.invalid),
+    };
+    let form = Form::of(asked.query, text, settings);
+    [
+        posterior,
+        format!("mean of the first {} documents of the fused page, to the query", settings.top_k),
+        if parts[2].is_some() { "1/rank of the document that satisfied".into() } else { absent(2).into() },
+        absent(3).into(),
+        format!("length {:.2}, repetition {:.2}, copy {:.2}", form.length, form.repetition, form.copy),
+    ]
+}

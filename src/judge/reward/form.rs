@@ -1,0 +1,76 @@
+//! The reward of form: what can be said of a rewrite without asking anybody.
+
+use std::collections::HashSet;
+
+use crate::judge::soft_overlong;
+use crate::logs::{Context, words};
+use crate::recipe::Reward;
+
+/// What is wrong with the form of a rewrite; each in [−1, 0], 0 is nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Form {
+    /// Too long, softly (DAPO's overlong punishment, in words).
+    pub length: f64,
+    /// Share of its words that it says again.
+    pub repetition: f64,
+    /// −1 where it says what the query says.
+    pub copy: f64,
+}
+
+impl Form {
+    /// Of a rewrite of a query.
+    #[must_use]
+    pub fn of(query: &str, rewrite: &str, settings: &Reward) -> Self {
+        let said: Vec<String> = words(rewrite).collect();
+        let distinct = said.iter().collect::<HashSet<_>>().len();
+        let margin = settings.most_words.saturating_sub(settings.long_words);
+        Self {
+            length: soft_overlong(said.len(), settings.most_words, margin),
+            repetition: distinct as f64 / said.len().max(1) as f64 - 1.0,
+            copy: if said.iter().cloned().eq(words(query)) { -1.0 } else { 0.0 },
+        }
+    }
+
+    /// The reward: all that is wrong, in [−3, 0].
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.length + self.repetition + self.copy
+    }
+}
+
+/// Share of a rewrite's words that stand neither in the query nor in the context: no reward, but what to look at when a
+/// policy is paid for popular words.
+#[must_use]
+pub fn foreign(context: &Context, query: &str, rewrite: &str) -> f64 {
+    let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
+    let known: HashSet<String> = watched.chain(&context.queries).flat_map(|text| words(text)).chain(words(query)).collect();
+    let said: Vec<String> = words(rewrite).collect();
+    said.iter().filter(|word| !known.contains(*word)).count() as f64 / said.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::Seen;
+
+    #[test]
+    fn length_repetition_and_copying_cost_apart() {
+        let of = |rewrite: &str| Form::of("Jaguar", rewrite, &Reward::default());
+        assert_eq!(of("jaguar car").value(), 0.0);
+        assert_eq!(of("jaguar!"), Form { length: 0.0, repetition: 0.0, copy: -1.0 });
+        assert_eq!(of("jaguar car car car").repetition, -0.5);
+        assert_eq!(of("a b c d e f g h").length, -0.5);
+        assert_eq!(of("a b c d e f g h i j k").length, -1.0);
+        // A rewrite of no words says something else than the query.
+        assert_eq!(of("?").copy, 0.0);
+    }
+
+    #[test]
+    fn foreign_words_are_those_nobody_said() {
+        let seen = Seen { title: "Car engine".into(), tags: vec!["test".into()] };
+        let context = Context { watched: vec![seen], queries: vec!["zoo".into()], place: None };
+        assert_eq!(foreign(&context, "jaguar", "jaguar car zoo test"), 0.0);
+        assert_eq!(foreign(&context, "jaguar", "jaguar music"), 0.5);
+        assert_eq!(foreign(&context, "jaguar", ""), 0.0);
+    }
+}

@@ -1,0 +1,181 @@
+//! What a rewrite is worth to a policy that learns from it: small parts, each logged apart, summed as the recipe says.
+//!
+//! *Posterior*: what the log says of the rewrite as a query ([`Demand`], WeWrite eq. 4). *Relevance* and *hit*: what the search
+//! path makes of it (JD). *Decision*: whether rewriting was called for. *Format*: its form ([`Form`]). Leaving a query alone is
+//! worth what the plain path is worth and what the person did says, so abstaining is never a safe win: it earns 0 of the
+//! posterior, 1/rank of the plain page, and loses the decision where the person had to type again.
+
+mod explain;
+mod form;
+mod page;
+mod posterior;
+
+use std::path::Path;
+
+use anyhow::Result;
+use rayon::prelude::*;
+
+pub use explain::{Explained, explain};
+pub use form::{Form, foreign};
+pub use page::Worth;
+pub use posterior::{Demand, Posterior};
+
+use crate::logs::Context;
+use crate::recipe::Recipe;
+use crate::search::{Engine, index_dir};
+use crate::store::{ExampleRow, Store};
+
+/// The parts by their names in logs, in the order of every list of them.
+pub const PARTS: [&str; 5] = ["posterior", "relevance", "hit", "decision", "format"];
+
+/// A search whose rewrites are to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What stood before it.
+    pub context: &'a Context,
+    /// What was typed.
+    pub query: &'a str,
+    /// When, Unix milliseconds: later documents are not on its pages.
+    pub time_ms: i64,
+    /// The document that satisfied the person; none where nobody knows.
+    pub satisfied_doc: Option<&'a str>,
+    /// Whether the person typed something else; none where nobody knows.
+    pub rewrote: Option<bool>,
+}
+
+impl<'a> Asked<'a> {
+    /// Of a mined example.
+    #[must_use]
+    pub fn of(row: &'a ExampleRow) -> Self {
+        Self {
+            context: &row.context,
+            query: &row.query,
+            time_ms: row.time_ms,
+            satisfied_doc: row.satisfied_doc.as_deref(),
+            rewrote: Some(row.target.is_some()),
+        }
+    }
+}
+
+/// What a policy said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// Another query.
+    Rewrite(String),
+    /// That the query is best left alone.
+    Reject,
+    /// Nothing that can be served: no end, or no words.
+    Faulty,
+}
+
+/// One reward a part, in the order of [`PARTS`]; `None` where a part does not apply or could not be had.
+pub type Parts = [Option<f64>; PARTS.len()];
+
+/// Everything that rewards are taken from.
+pub struct Rewarder {
+    demand: Demand,
+    engine: Engine,
+    recipe: Recipe,
+}
+
+impl Rewarder {
+    /// Reads what training may see of the recipe's log, and opens its index.
+    ///
+    /// # Errors
+    /// No such log, or no index of it.
+    pub fn open(workspace: &Path, recipe: &Recipe) -> Result<Self> {
+        let demand = Demand::read(&Store::open_existing(workspace)?, recipe)?;
+        let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
+        Ok(Self { demand, engine, recipe: recipe.clone() })
+    }
+
+    /// Weights of the parts, in the order of [`PARTS`].
+    #[must_use]
+    pub fn weights(&self) -> [f64; PARTS.len()] {
+        let r = &self.recipe.reward;
+        [r.posterior, r.relevance, r.hit, r.decision, r.format]
+    }
+
+    /// What the log says of a text as a query.
+    #[must_use]
+    pub fn posterior(&self, text: &str) -> Posterior {
+        self.demand.of(text, &self.recipe.reward)
+    }
+
+    /// The parts of every answer to a search. Parts of weight 0 are not asked for.
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn judge(&self, answers: &[(Asked, &Said)]) -> Result<Vec<Parts>> {
+        answers.par_iter().map(|(asked, said)| self.parts(asked, said)).collect()
+    }
+
+    fn parts(&self, asked: &Asked, said: &Said) -> Result<Parts> {
+        let settings = &self.recipe.reward;
+        let rewrite = match said {
+            Said::Rewrite(text) => Some(text.as_str()),
+            Said::Reject | Said::Faulty => None,
+        };
+        let pages = settings.relevance > 0.0 || settings.hit > 0.0 || settings.relevance_gate > 0.0;
+        let page = pages.then(|| Worth::of(&self.engine, asked, rewrite, &self.recipe)).transpose()?;
+        let posterior = match said {
+            Said::Rewrite(text) => {
+                let gated = page.is_some_and(|page| page.relevance < settings.relevance_gate);
+                if gated { -settings.invalid } else { self.posterior(text).value(settings) }
+            }
+            Said::Reject => 0.0,
+            Said::Faulty => -settings.invalid,
+        };
+        let form = rewrite.map_or(0.0, |text| Form::of(asked.query, text, settings).value());
+        let all = [
+            Some(posterior),
+            page.map(|page| page.relevance),
+            page.and_then(|page| page.hit),
+            decision(asked.rewrote, said),
+            Some(if *said == Said::Faulty { -1.0 } else { form }),
+        ];
+        let mut weights = self.weights().into_iter();
+        // A part that is no number is one that could not be had, and is counted as such by who asks.
+        Ok(all.map(|part| part.filter(|x| weights.next().is_some_and(|w| w > 0.0) && x.is_finite())))
+    }
+}
+
+/// +1 for leaving alone what contented the person, 0 for rewriting what the person typed anew (what it is worth, other parts
+/// say), −1 for the opposite of either.
+fn decision(rewrote: Option<bool>, said: &Said) -> Option<f64> {
+    let value = match (rewrote?, said) {
+        (false, Said::Reject) => 1.0,
+        (true, Said::Rewrite(_)) => 0.0,
+        (_, Said::Faulty) | (true, Said::Reject) | (false, Said::Rewrite(_)) => -1.0,
+    };
+    Some(value)
+}
+
+/// Weighted sum of the parts that are there; none where none is.
+#[must_use]
+pub fn total(parts: &Parts, weights: &[f64]) -> Option<f64> {
+    let known = parts.iter().zip(weights).filter_map(|(part, weight)| Some((*part)? * weight));
+    known.reduce(|a, b| a + b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn abstaining_pays_only_where_the_person_was_content() {
+        let rewrite = Said::Rewrite("x".into());
+        let of = |rewrote, said: &Said| decision(Some(rewrote), said).unwrap();
+        assert_eq!([of(false, &Said::Reject), of(true, &Said::Reject)], [1.0, -1.0]);
+        assert_eq!([of(false, &rewrite), of(true, &rewrite)], [-1.0, 0.0]);
+        assert_eq!([of(false, &Said::Faulty), of(true, &Said::Faulty)], [-1.0, -1.0]);
+        assert_eq!(decision(None, &rewrite), None);
+    }
+
+    #[test]
+    fn parts_that_are_missing_add_nothing_and_are_no_zero() {
+        let weights = [1.0, 0.0, 2.0, 1.0, 0.5];
+        assert_eq!(total(&[Some(0.5), None, Some(0.25), None, Some(-1.0)], &weights), Some(0.5));
+        assert_eq!(total(&[None; 5], &weights), None);
+    }
+}

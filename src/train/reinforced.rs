@@ -1,0 +1,76 @@
+//! Learning from rewards beside examples: `sft · L_SFT + λ · L_GRPO` in one step (WeWrite §2.4).
+
+use anyhow::Result;
+
+use super::grpo::Grpo;
+use super::objective::Step;
+use super::rollouts::{Batch, Rollouts};
+use super::sft::Sft;
+use crate::journal::Event;
+use crate::model::{Group, Policy};
+use crate::recipe::{Recipe, Train};
+use crate::store::ExampleRow;
+
+/// Groups of a policy's own completions, and what they cost.
+pub(super) struct Rewarded {
+    /// Prompts with completions.
+    pub groups: Vec<Group>,
+    /// The loss over them.
+    pub objective: Grpo,
+    /// Of sampling, and so of the log-probabilities that the loss is about.
+    pub temperature: f64,
+    /// λ.
+    pub weight: f64,
+}
+
+/// Examples, and rollouts beside them.
+pub(super) struct Reinforced {
+    sft: Sft,
+    pub validation: Vec<ExampleRow>,
+    rollouts: Rollouts,
+    settings: crate::recipe::Grpo,
+    /// The rollout that is being learnt from.
+    batch: Option<Batch>,
+}
+
+impl Reinforced {
+    pub fn new(sft: Sft, validation: Vec<ExampleRow>, rollouts: Rollouts, recipe: &Recipe) -> Self {
+        Self { sft, validation, rollouts, settings: recipe.grpo.clone(), batch: None }
+    }
+
+    pub fn sft(&self) -> &Sft {
+        &self.sft
+    }
+
+    /// Whether a rollout is used up after so many steps: in between, a run's state is more than its weights.
+    pub fn at_border(&self, step: u64) -> bool {
+        step.is_multiple_of(self.settings.num_iterations)
+    }
+
+    /// The examples of a step (from 0) and the rollout it learns from, sampled when one is due.
+    pub fn next_step(&mut self, policy: &Policy, step: u64, train: &Train) -> Result<Step> {
+        let mut values = Default::default();
+        let mut events = Vec::new();
+        if self.batch.is_none() || self.at_border(step) {
+            let mut fresh = self.rollouts.sample(policy, step)?;
+            values = std::mem::take(&mut fresh.values);
+            events = std::mem::take(&mut fresh.events);
+            self.batch = Some(fresh);
+        }
+        let rewarded = self.batch.as_ref().map(|batch| {
+            Ok::<_, anyhow::Error>(Rewarded {
+                groups: batch.groups.clone(),
+                objective: self.rollouts.objective(batch)?,
+                temperature: self.settings.temperature,
+                weight: self.settings.lambda,
+            })
+        });
+        let lessons = if self.settings.sft > 0.0 { self.sft.next_batch(step, train)? } else { Vec::new() };
+        for event in &mut events {
+            if let Event::Rollout { step: at, .. } = event {
+                *at = step + 1;
+            }
+        }
+        Ok(Step { lessons, likelihood: self.settings.sft, rewarded: rewarded.transpose()?, values, events })
+    }
+}

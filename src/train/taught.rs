@@ -1,0 +1,129 @@
+//! Searches that made no example, labelled by a rule: a stand-in for the teacher model of WeWrite §2.2.
+//!
+//! Few searches of a log say what should have been typed, and hardly any two of them have the same head and sense. All the
+//! others have a context as well. What a rule makes of them ([`Association`]) is often right and always reads the context, so a
+//! model learns where to look; the people's own rewrites, beside them, tell it what to say. Training people, before training
+//! ends, alone. What these people watch is not all there is to watch: every second search is taught in a context in which
+//! documents of the catalogue take the place of what was watched, so that words which go together in titles do so for the model.
+
+use std::collections::HashSet;
+
+use anyhow::Result;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::logs::{Context, Doc, Seen, Session, context_before};
+use crate::recipe::{Mine, Recipe, stream};
+use crate::rewriter::Association;
+use crate::store::{ExampleRow, LogInfo, Split, Store};
+
+/// `train.taught` searches for each of the `examples`, as many of them left alone as the recipe keeps of the examples.
+///
+/// # Errors
+/// The store's.
+pub(super) fn taught(
+    store: &Store,
+    log: &LogInfo,
+    recipe: &Recipe,
+    examples: &[ExampleRow],
+) -> Result<Vec<ExampleRow>> {
+    let wanted = (examples.len() as f64 * recipe.train.taught).round();
+    if wanted == 0.0 {
+        return Ok(Vec::new());
+    }
+    let rejects = recipe.mine.rejects_per_rewrite / (1.0 + recipe.mine.rejects_per_rewrite);
+    let (mut left, mut said) = (Sample::of((wanted * rejects) as usize), Sample::of((wanted * (1.0 - rejects)) as usize));
+    let mined: HashSet<(&str, i64)> = examples.iter().map(|row| (row.user.as_str(), row.time_ms)).collect();
+    let teacher = Teacher::new(store.docs(log)?, recipe);
+    let mut rng = stream(recipe.seed, "train taught", &[]);
+    store.for_each_training_session(recipe, log, |session| {
+        for index in 0..session.searches.len() {
+            if mined.contains(&(session.user.as_str(), session.searches[index].time_ms)) {
+                continue;
+            }
+            if let Some(row) = teacher.example(&session, index, &mut rng) {
+                let sample = if row.target.is_some() { &mut said } else { &mut left };
+                sample.offer(row, &mut rng);
+            }
+        }
+        Ok(())
+    })?;
+    Ok([said.rows, left.rows].concat())
+}
+
+/// A rule, and the documents it was fitted on.
+struct Teacher<'a> {
+    rule: Association,
+    docs: Vec<Doc>,
+    mine: &'a Mine,
+}
+
+impl<'a> Teacher<'a> {
+    fn new(docs: Vec<Doc>, recipe: &'a Recipe) -> Self {
+        Self { rule: Association::fit(&docs), docs, mine: &recipe.mine }
+    }
+
+    /// What the rule says of a search; none where it knows too little, or the person was content with what it would change.
+    fn example(&self, session: &Session, index: usize, rng: &mut ChaCha8Rng) -> Option<ExampleRow> {
+        let search = &session.searches[index];
+        if !self.rule.knows(&search.query) {
+            return None;
+        }
+        let mut context = context_before(session, index, self.mine.watched_limit, self.mine.queries_limit);
+        let imagined = rng.random_bool(0.5);
+        if imagined {
+            self.imagine(&mut context, &search.query, rng);
+        }
+        let target = self.rule.rewrite(&context, &search.query).rewrite;
+        let content = search.longest_dwell_s().is_some_and(|s| f64::from(s) >= self.mine.success_dwell_s);
+        (target.is_none() || imagined || !content).then(|| ExampleRow {
+            split: Split::Train,
+            user: session.user.clone(),
+            time_ms: search.time_ms,
+            query: search.query.clone(),
+            target,
+            context,
+            satisfied_doc: None,
+        })
+    }
+
+    /// Puts one or two documents with the query's head in the place of something watched.
+    fn imagine(&self, context: &mut Context, query: &str, rng: &mut ChaCha8Rng) {
+        let about = self.rule.about(query);
+        for _ in 0..rng.random_range(1..=2) {
+            let Some(doc) = about.choose(rng).and_then(|number| self.docs.get(*number as usize)) else { return };
+            let seen = Seen { title: doc.title.clone(), tags: doc.tags.clone() };
+            let place = rng.random_range(0..self.mine.watched_limit.max(1));
+            match context.watched.get_mut(place) {
+                Some(watched) => *watched = seen,
+                None => context.watched.push(seen),
+            }
+        }
+    }
+}
+
+/// A uniform sample of a stream of unknown length (reservoir sampling, Vitter 1985, algorithm R).
+struct Sample {
+    rows: Vec<ExampleRow>,
+    size: usize,
+    offered: usize,
+}
+
+impl Sample {
+    fn of(size: usize) -> Self {
+        Self { rows: Vec::new(), size, offered: 0 }
+    }
+
+    fn offer(&mut self, row: ExampleRow, rng: &mut ChaCha8Rng) {
+        self.offered += 1;
+        if self.rows.len() < self.size {
+            self.rows.push(row);
+            return;
+        }
+        let place = rng.random_range(0..self.offered);
+        if let Some(kept) = self.rows.get_mut(place) {
+            *kept = row;
+        }
+    }
+}

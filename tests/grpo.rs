@@ -1,0 +1,158 @@
+//! Learning from rewards through the binary: what is sampled, judged and logged, and that a killed run loses nothing.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{core, fails, json, ok};
+use core_rewriter::journal::{Event, Reader};
+
+const RECIPE: &str = "
+name = 'r'
+[world]
+videos = 400
+people = 80
+weeks = 2
+heads = 15
+[model]
+vocab = 400
+hidden = 32
+layers = 2
+heads = 2
+kv_heads = 1
+head_dim = 16
+ffn = 64
+[train]
+steps = 30
+lr = 3e-3
+batch = 4
+eval_every = 10
+eval_examples = 8
+save_every = 10
+taught = 1.0
+[reward]
+relevance = 0.5
+[grpo]
+steps = 4
+prompts = 3
+num_generations = 4
+num_iterations = 2
+max_completion_length = 6
+";
+
+/// A workspace with a log, its index, a model that was taught a little, and a recipe file that saves every other step.
+fn taught() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = dir.path().join("r.toml");
+    std::fs::write(&recipe, RECIPE).unwrap();
+    for args in [&["simulate"][..], &["index", "build"], &["mine"], &["train", "sft"]] {
+        ok(&mut command(dir.path(), &recipe, args));
+    }
+    std::fs::write(&recipe, RECIPE.replace("save_every = 10", "save_every = 2")).unwrap();
+    (dir, recipe)
+}
+
+fn command(workspace: &Path, recipe: &Path, args: &[&str]) -> std::process::Command {
+    let mut command = core(workspace);
+    command.args(args).args(["--recipe", recipe.to_str().unwrap()]);
+    command
+}
+
+fn events(workspace: &Path, run: &str) -> Vec<Event> {
+    let reader = Reader::open(workspace).unwrap();
+    let id = reader.runs().unwrap().into_iter().find(|r| r.verb == "train" && r.name == run).unwrap().id;
+    reader.events(id, 0, 10_000).unwrap().into_iter().map(|logged| logged.event).collect()
+}
+
+#[test]
+fn rollouts_are_judged_part_by_part_and_a_resumed_run_samples_the_same() {
+    let (dir, recipe) = taught();
+    let (code, said) = fails(&mut command(dir.path(), &recipe, &["train", "grpo"]));
+    assert!(code == 1 && said.contains("--init"), "{said}");
+    let train = ["train", "grpo", "--init", "r-sft"];
+    ok(&mut command(dir.path(), &recipe, &train));
+    let events = events(dir.path(), "r-grpo");
+
+    // Two rollouts of three prompts, each learnt from twice.
+    let rollouts: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Rollout { step, sampled, .. } => Some((*step, sampled)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rollouts.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 1, 1, 3, 3, 3]);
+    let weight = |part: &str| match part {
+        "posterior" | "hit" | "decision" => 1.0,
+        "relevance" | "format" => 0.5,
+        other => panic!("{other}"),
+    };
+    for (_, group) in &rollouts {
+        assert_eq!(group.len(), 4);
+        let rewards: Vec<f64> = group.iter().map(|sampled| sampled.reward.unwrap()).collect();
+        for (sampled, reward) in group.iter().zip(&rewards) {
+            let sum: f64 = sampled.parts.iter().map(|(part, value)| weight(part) * value).sum();
+            assert!((sum - reward).abs() < 1e-9, "{sampled:?}");
+        }
+        let mean = rewards.iter().sum::<f64>() / 4.0;
+        let spread = (rewards.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / 3.0).sqrt();
+        for (sampled, reward) in group.iter().zip(&rewards) {
+            assert!((sampled.advantage - (reward - mean) / (spread + 1e-4)).abs() < 1e-9, "{sampled:?}");
+        }
+    }
+
+    // Under the names of TRL; the ratio to the policy that sampled is 1 at first and moves in the second step on a rollout.
+    let steps: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Metrics { split, values, .. } if split == "train" => Some(values),
+            _ => None,
+        })
+        .collect();
+    for name in ["reward", "reward_std", "frac_reward_zero_std", "completions/mean_length", "rewards/hit/mean"] {
+        assert!(steps[0].contains_key(name) && !steps[1].contains_key(name), "{name}: {:?}", steps[0].keys());
+    }
+    assert_eq!(steps.iter().map(|values| values["kl"] > 1e-9).collect::<Vec<_>>(), [false, true, true, true]);
+    assert!(steps.iter().all(|values| values["loss"].is_finite() && values.contains_key("clip_ratio/region_mean")));
+
+    let weights = |step: u64| {
+        std::fs::read(dir.path().join(format!("runs/r-grpo/step-{step:08}/model.safetensors"))).unwrap()
+    };
+    let uninterrupted = weights(4);
+    assert!(uninterrupted != weights(2), "training changes the weights");
+    std::fs::remove_dir_all(dir.path().join("runs/r-grpo/step-00000004")).unwrap();
+    let summary = json(&mut command(dir.path(), &recipe, &[&train[..], &["--resume"]].concat()));
+    assert_eq!(summary["steps_now"], 2, "{summary}");
+    assert!(weights(4) == uninterrupted, "the resumed run went elsewhere");
+
+    // Other rewards do not continue it.
+    let other = std::fs::read_to_string(&recipe).unwrap().replace("relevance = 0.5", "relevance = 0.25");
+    std::fs::write(&recipe, other).unwrap();
+    let (_, said) = fails(&mut command(dir.path(), &recipe, &[&train[..], &["--resume"]].concat()));
+    assert!(said.contains("reward.relevance was 0.5, is 0.25"), "{said}");
+}
+
+#[test]
+fn a_reward_is_explained_part_by_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = dir.path().join("r.toml");
+    std::fs::write(&recipe, RECIPE).unwrap();
+    for args in [&["simulate"][..], &["index", "build"]] {
+        ok(&mut command(dir.path(), &recipe, args));
+    }
+    let explain = |args: &[&str]| json(&mut command(dir.path(), &recipe, &[&["judge", "explain"], args].concat()));
+    let part = |found: &serde_json::Value, name: &str| {
+        let rows = found["parts"].as_array().unwrap();
+        rows.iter().find(|row| row["part"] == name).unwrap()["value"].as_f64()
+    };
+    let unknown = explain(&["mercury", "--rewrite", "mercury qwxyz qwxyz"]);
+    assert_eq!((part(&unknown, "posterior"), part(&unknown, "decision")), (Some(-1.0), None));
+    assert_eq!(part(&unknown, "format"), Some(2.0 / 3.0 - 1.0));
+    let sum = -1.0 + 0.5 * part(&unknown, "relevance").unwrap() + 0.5 * (2.0 / 3.0 - 1.0);
+    assert!((unknown["reward"].as_f64().unwrap() - sum).abs() < 1e-9, "{unknown}");
+    let valid = explain(&["mercury", "--rewrite", "opening hours"]);
+    assert!(part(&valid, "posterior").unwrap() > 0.0, "{valid}");
+    assert_eq!(part(&explain(&["mercury"]), "posterior"), Some(0.0));
+    let (code, said) = fails(&mut command(dir.path(), &recipe, &["judge", "explain", " "]));
+    assert!(code == 2 && said.contains("query is empty"), "{said}");
+}
