@@ -3,7 +3,7 @@
 //! Few searches of a log say what should have been typed, and hardly any two of them have the same head and sense. All the
 //! others have a context as well. What a rule makes of them ([`Association`]) is often right and always reads the context, so a
 //! model learns where to look; the people's own rewrites, beside them, tell it what to say. Training people, before training
-//! ends, alone. What these people watch is not all there is to watch: every second search is taught in a context in which
+//! ends, alone. What these people watch is not all there is to watch: most searches are taught in a context in which
 //! documents of the catalogue take the place of what was watched, so that words which go together in titles do so for the model.
 
 use std::collections::HashSet;
@@ -13,12 +13,19 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::logs::{Context, Doc, Seen, Session, context_before};
+use super::augment::slip;
+use crate::logs::{Context, Doc, Seen, Session, context_before, words};
 use crate::recipe::{Mine, Recipe, stream};
 use crate::rewriter::Association;
 use crate::store::{ExampleRow, LogInfo, Split, Store};
 
-/// `train.taught` searches for each of the `examples`, as many of them left alone as the recipe keeps of the examples.
+/// Most words of a title that somebody types from memory.
+const MOST_RECALLED: usize = 4;
+/// Share of the searches that are taught in an imagined context.
+const IMAGINED: f64 = 0.75;
+
+/// `train.taught` searches for each of the `examples`, as many of them left alone as the recipe keeps of the examples; and
+/// `train.recalled` searches for titles from memory.
 ///
 /// # Errors
 /// The store's.
@@ -28,8 +35,9 @@ pub(super) fn taught(
     recipe: &Recipe,
     examples: &[ExampleRow],
 ) -> Result<Vec<ExampleRow>> {
-    let wanted = (examples.len() as f64 * recipe.train.taught).round();
-    if wanted == 0.0 {
+    let times = |share: f64| (examples.len() as f64 * share).round();
+    let (wanted, recalled) = (times(recipe.train.taught), times(recipe.train.recalled) as usize);
+    if wanted == 0.0 && recalled == 0 {
         return Ok(Vec::new());
     }
     let rejects = recipe.mine.rejects_per_rewrite / (1.0 + recipe.mine.rejects_per_rewrite);
@@ -49,7 +57,9 @@ pub(super) fn taught(
         }
         Ok(())
     })?;
-    Ok([said.rows, left.rows].concat())
+    let mut rng = stream(recipe.seed, "train recalled", &[]);
+    let recalled = (0..recalled).filter_map(|_| teacher.recalled(examples.choose(&mut rng)?, &mut rng));
+    Ok([said.rows, left.rows, recalled.collect()].concat())
 }
 
 /// A rule, and the documents it was fitted on.
@@ -71,7 +81,7 @@ impl<'a> Teacher<'a> {
             return None;
         }
         let mut context = context_before(session, index, self.mine.watched_limit, self.mine.queries_limit);
-        let imagined = rng.random_bool(0.5);
+        let imagined = rng.random_bool(IMAGINED);
         if imagined {
             self.imagine(&mut context, &search.query, rng);
         }
@@ -86,6 +96,18 @@ impl<'a> Teacher<'a> {
             context,
             satisfied_doc: None,
         })
+    }
+
+    /// A search for a document from memory: some words of its title, in the context of an example. With a slip in them they are
+    /// to be mended, and else left alone: whoever types a title knows what is wanted.
+    fn recalled(&self, example: &ExampleRow, rng: &mut ChaCha8Rng) -> Option<ExampleRow> {
+        let title: Vec<String> = words(&self.docs.choose(rng)?.title).collect();
+        let most = title.len().min(MOST_RECALLED);
+        let long = rng.random_range(1.min(most)..=most);
+        let meant = title[rng.random_range(0..=title.len() - long)..][..long].join(" ");
+        let wrong = if rng.random_bool(0.7) { Some(slip(&meant, rng)?) } else { None };
+        let target = wrong.is_some().then(|| meant.clone());
+        Some(ExampleRow { query: wrong.unwrap_or(meant), target, satisfied_doc: None, ..example.clone() })
     }
 
     /// Puts one or two documents with the query's head in the place of something watched.
