@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use anyhow::{Context, Result, ensure};
 use fst::raw::{Builder, CompiledAddr, Fst, Node};
 
+use crate::recipe::Fingerprint;
+
 /// Whole completions, end tokens included.
 pub struct Trie {
     set: Fst<Vec<u8>>,
@@ -85,6 +87,15 @@ impl Trie {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.set.as_bytes().len() + std::mem::size_of_val(self.first.as_slice())
+    }
+
+    /// Tells its completions from others'.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut print = Fingerprint::default();
+        print.add(&[self.width as u8]);
+        print.add(self.set.as_bytes());
+        print.hex()
     }
 
     /// Tokens of the longest completion.
