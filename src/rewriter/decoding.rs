@@ -10,6 +10,7 @@ use crate::recipe::Decoding;
 use crate::task::Target;
 
 /// How one model's answers are decoded.
+#[derive(Clone)]
 pub struct Decoder {
     decoding: Decoding,
     /// `<reject>` and the valid queries as completions; none for free decoding.

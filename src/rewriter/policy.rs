@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Decoder, Outcome, Reason};
 use crate::logs::Context;
-use crate::model::{Cancel, Decoding, Policy};
+use crate::model::{Cancel, Decoding, Policy, Tokenizer};
 use crate::task::Target;
 
 /// Longest answer in tokens; queries are short.
@@ -31,10 +31,15 @@ impl PolicyRewriter {
         Ok(Self { name: name.to_owned(), identity: identity.to_owned(), policy, decoder, max_prompt_tokens })
     }
 
-    /// How its answers are decoded.
+    /// The model's tokenizer.
     #[must_use]
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.policy.tokenizer
+    }
+
+    /// Decodes otherwise from here on, for comparisons of one model with itself: its name and identity stay.
+    pub fn decode_by(&mut self, decoder: Decoder) {
+        self.decoder = decoder;
     }
 
     /// Name in tables.
