@@ -253,6 +253,13 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let report = bench::rewards::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::rewards::Report::table, json);
         }
+        cli::Bench::Decoding { model, examples } => {
+            let workspace = global.workspace.as_path();
+            let model = model.map_or_else(|| newest_run(workspace), Ok)?;
+            let recipe = Recipe::load(source(global))?;
+            let report = bench::decoding::run(workspace, &recipe, &model, examples as usize)?;
+            return show(&report, bench::decoding::Report::table, json);
+        }
         cli::Bench::Fake { keys } => {
             let report = bench::fake::run(keys as usize, steps.unwrap_or(200_000))?;
             return show(&report, bench::fake::Report::table, json);

@@ -157,6 +157,7 @@ fn filtered_distributions_are_those_of_transformers() {
             min_p: number(&case["min_p"]),
             repetition_penalty: number(&case["repetition_penalty"]),
             eos: vec![],
+            within: None,
         };
         let ours = distribution(&logits, &ids(&case["previous_ids"]), &settings).unwrap();
         let kept: Vec<u32> = ours.iter().map(|(id, _)| *id).collect();

@@ -6,6 +6,7 @@
 pub mod base;
 mod client;
 mod compare;
+pub mod decoding;
 pub mod fake;
 mod machine;
 pub mod rewards;

@@ -67,6 +67,15 @@ pub enum Bench {
         #[arg(long)]
         no_ab: bool,
     },
+    /// One model on held-out searches, its answers decoded freely, constrained to valid queries, and mixed.
+    Decoding {
+        /// A run, a checkpoint folder, or owner/name on a hub [default: the newest run].
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
+        /// Held-out searches at most.
+        #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        examples: u32,
+    },
     /// Lookups in a fake index, one timed at a time.
     Fake {
         /// Queries in it.

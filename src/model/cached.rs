@@ -1,8 +1,8 @@
 //! Decoding from candle's operations, on any device: a key-value cache on weights that record no graph.
 //!
 //! Prompts are padded on the right and prefilled once each, however often they occur. Every row then appends its
-//! own tokens at one common column; a mask hides the padding in between. Rotary positions are per row, so a row
-//! computes what it would compute alone. Only here are candle's fused operations without backward used.
+//! own tokens from one common column on; where one appends fewer than another it is padded again. A mask hides all
+//! padding. Rotary positions are per row, so a row computes what it would compute alone. Only here are candle's fused operations without backward used.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::config::Config;
-use super::decode::{Row, Steps, run};
+use super::decode::{News, Row, Steps, run};
 use super::sampling::Decoding;
 use super::transformer::{Layer, Weights, causal_mask, rotary};
 
@@ -23,7 +23,7 @@ pub(super) fn decode(
     rows: &mut [Row],
     settings: &Decoding,
 ) -> Result<()> {
-    let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.limit > 0).collect();
+    let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.asks()).collect();
     let longest = rows.iter().map(|row| row.prompt.len()).max().unwrap_or(0);
     let room = rows.iter().map(|row| row.limit).max().unwrap_or(0);
     if rows.is_empty() {
@@ -49,8 +49,8 @@ struct Decoder<'a> {
     cos: Tensor,
     sin: Tensor,
     caches: Vec<Cache>,
-    /// Per row, tokens of its prompt; columns from there to `longest` hold padding.
-    lengths: Vec<usize>,
+    /// Per row, which of the columns filled so far hold its tokens and not padding.
+    held: Vec<Vec<bool>>,
     longest: usize,
     /// Columns filled so far.
     filled: usize,
@@ -60,8 +60,8 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn new(config: &'a Config, weights: &Weights, dtype: DType, longest: usize, capacity: usize) -> Result<Self> {
         let (cos, sin) = rotary(config, capacity, weights.embed.device())?;
-        let (caches, lengths, weights) = (Vec::new(), Vec::new(), weights.cast(dtype)?);
-        Ok(Self { config, weights, dtype, cos, sin, caches, lengths, longest, filled: 0, capacity })
+        let (caches, held, weights) = (Vec::new(), Vec::new(), weights.cast(dtype)?);
+        Ok(Self { config, weights, dtype, cos, sin, caches, held, longest, filled: 0, capacity })
     }
 
     /// Feeds the prompts, equal ones once, and gives each row's next-token logits `[b, V]`.
@@ -91,14 +91,14 @@ impl<'a> Decoder<'a> {
         let x = self.forward(&Tensor::from_vec(ids, b * t, device)?, (b, t), &cos, &sin, Some(&mask))?;
         let last: Vec<u32> = unique.iter().enumerate().map(|(i, p)| (i * t + p.len() - 1) as u32).collect();
         let logits = self.logits(&x.index_select(&Tensor::from_vec(last, b, device)?, 0)?)?;
-        self.lengths = unique.iter().map(|p| p.len()).collect();
+        self.held = unique.iter().map(|p| (0..t).map(|column| column < p.len()).collect()).collect();
         self.select(&of_row)?;
         Ok(logits.index_select(&Tensor::new(of_row, device)?, 0)?.to_vec2()?)
     }
 
     /// Keeps the named rows, in the given order; a row may be named more than once.
     fn select(&mut self, rows: &[u32]) -> Result<()> {
-        let same = rows.len() == self.lengths.len() && (0..).zip(rows).all(|(i, at)| i == *at);
+        let same = rows.len() == self.held.len() && (0..).zip(rows).all(|(i, at)| i == *at);
         if same {
             return Ok(());
         }
@@ -107,21 +107,38 @@ impl<'a> Decoder<'a> {
             cache.keys = cache.keys.index_select(&at, 0)?;
             cache.values = cache.values.index_select(&at, 0)?;
         }
-        self.lengths = rows.iter().map(|at| self.lengths[*at as usize]).collect();
+        self.held = rows.iter().map(|at| self.held[*at as usize].clone()).collect();
         Ok(())
     }
 
-    /// `[b, 1, 1, filled + 1]`, -∞ at padding; `None` when no row has any.
-    fn padding_mask(&self) -> Result<Option<Tensor>> {
-        if self.lengths.iter().all(|n| *n == self.longest) {
+    /// Makes room for so many columns more, when rows of different pace have used up what each alone would need.
+    fn grow(&mut self, columns: usize) -> Result<()> {
+        let missing = (self.filled + columns).saturating_sub(self.capacity);
+        if missing == 0 {
+            return Ok(());
+        }
+        for side in self.caches.iter_mut().flat_map(|cache| [&mut cache.keys, &mut cache.values]) {
+            *side = side.pad_with_zeros(2, 0, missing)?;
+        }
+        self.capacity += missing;
+        Ok(())
+    }
+
+    /// For `t` new columns behind those filled: `[b, 1, t, filled + t]`, -∞ at padding and at what stands behind a token;
+    /// `None` when there is nothing to hide.
+    fn mask(&self, t: usize) -> Result<Option<Tensor>> {
+        if t == 1 && self.held.iter().flatten().all(|held| *held) {
             return Ok(None);
         }
-        let columns = self.filled + 1;
-        let mut mask = vec![0.0f32; self.lengths.len() * columns];
-        for (row, n) in mask.chunks_mut(columns).zip(&self.lengths) {
-            row[*n..self.longest].fill(f32::NEG_INFINITY);
+        let columns = self.filled + t;
+        let mut mask = vec![0.0f32; self.held.len() * t * columns];
+        for (row, mask) in self.held.iter().zip(mask.chunks_exact_mut(t * columns)) {
+            for (token, mask) in mask.chunks_exact_mut(columns).enumerate() {
+                mask.iter_mut().zip(row).filter(|(_, held)| !**held).for_each(|(x, _)| *x = f32::NEG_INFINITY);
+                mask[self.filled + token + 1..].fill(f32::NEG_INFINITY);
+            }
         }
-        Ok(Some(Tensor::from_vec(mask, (self.lengths.len(), 1, 1, columns), self.weights.embed.device())?))
+        Ok(Some(Tensor::from_vec(mask, (self.held.len(), 1, t, columns), self.weights.embed.device())?))
     }
 
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
@@ -187,15 +204,25 @@ impl<'a> Decoder<'a> {
 }
 
 impl Steps for Decoder<'_> {
-    fn step(&mut self, ids: &[u32], positions: &[usize]) -> Result<Vec<Vec<f32>>> {
+    fn step(&mut self, news: &[News]) -> Result<Vec<Vec<f32>>> {
         let device = &self.weights.embed.device().clone();
-        let b = ids.len();
-        let at = Tensor::from_vec(positions.iter().map(|p| *p as u32).collect::<Vec<_>>(), b, device)?;
-        let cos = self.cos.index_select(&at, 0)?.unsqueeze(1)?;
-        let sin = self.sin.index_select(&at, 0)?.unsqueeze(1)?;
-        let mask = self.padding_mask()?;
-        let x = self.forward(&Tensor::new(ids, device)?, (b, 1), &cos, &sin, mask.as_ref())?;
-        Ok(self.logits(&x)?.to_vec2()?)
+        let (b, t) = (news.len(), news.iter().map(|new| new.ids.len()).max().unwrap_or(0));
+        // A row with fewer new tokens repeats its last one, and never looks at the copies again.
+        let of = |new: &News, i: usize| i.min(new.ids.len() - 1);
+        let each = || news.iter().flat_map(|new| (0..t).map(move |i| (new, of(new, i))));
+        let ids: Vec<u32> = each().map(|(new, i)| new.ids[i]).collect();
+        let at: Vec<u32> = each().map(|(new, i)| (new.from + i) as u32).collect();
+        let at = Tensor::from_vec(at, b * t, device)?;
+        let turn = |table: &Tensor| -> Result<Tensor> { Ok(table.index_select(&at, 0)?.reshape((b, t, ()))?) };
+        let (cos, sin) = (turn(&self.cos)?, turn(&self.sin)?);
+        self.grow(t)?;
+        let mask = self.mask(t)?;
+        let x = self.forward(&Tensor::from_vec(ids, b * t, device)?, (b, t), &cos, &sin, mask.as_ref())?;
+        for (row, new) in self.held.iter_mut().zip(news) {
+            row.extend((0..t).map(|i| i < new.ids.len()));
+        }
+        let last: Vec<u32> = news.iter().enumerate().map(|(i, new)| (i * t + new.ids.len() - 1) as u32).collect();
+        Ok(self.logits(&x.index_select(&Tensor::from_vec(last, b, device)?, 0)?)?.to_vec2()?)
     }
 
     fn keep(&mut self, rows: &[usize]) -> Result<()> {

@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::cancel::Cancel;
 use super::config::Config;
-use super::sampling::{Decoding, distribution, draw, log_probability};
+use super::sampling::{Decoding, distribution, draw, log_probability, only};
+use super::trie::{Next, Place, Trie};
 
 /// Rows decoded together; more are decoded in turns, to bound the memory of prompts and caches.
 const ROWS_AT_ONCE: usize = 64;
@@ -16,10 +17,13 @@ const ROWS_AT_ONCE: usize = 64;
 pub struct Completion {
     /// Token ids; the end token, when there is one, is the last.
     pub ids: Vec<u32>,
-    /// Per id, its log-probability under the model at temperature 1 without any filter, in nats.
+    /// Per id, its log-probability under the model at temperature 1 without any filter, in nats. Empty for one decoded
+    /// within a trie, where the model is not asked for every token: `Policy::score` tells them.
     pub logprobs: Vec<f32>,
     /// Whether an end token closed it, not the limit.
     pub finished: bool,
+    /// Forward passes that were computed for it, its prompt's among them.
+    pub forwards: usize,
 }
 
 /// Decodes one completion per prompt; see `Policy::generate_until`. `decode` runs a turn's rows to their ends.
@@ -32,6 +36,13 @@ pub(super) fn generate(
     decode: impl Fn(&mut [Row]) -> Result<()>,
 ) -> Result<Vec<Completion>> {
     settings.check()?;
+    if let Some(largest) = settings.within.as_ref().map(|trie| trie.largest()) {
+        ensure!(
+            (largest as usize) < config.vocab,
+            "completions with id {largest} are of another tokenizer: the model's vocabulary has {} ids",
+            config.vocab
+        );
+    }
     for (i, prompt) in prompts.iter().enumerate() {
         check_ids(config, prompt).with_context(|| format!("prompt {i}"))?;
     }
@@ -72,6 +83,10 @@ pub(super) struct Row<'a> {
     cancel: &'a Cancel,
     rng: ChaCha8Rng,
     out: Completion,
+    /// Tokens of it that the decoder has been fed.
+    fed: usize,
+    /// Where it stands among the completions that may be said.
+    at: Option<Place>,
     done: bool,
 }
 
@@ -89,28 +104,88 @@ impl<'a> Row<'a> {
         let limit = settings.max_new_tokens.min(config.max_positions - prompt.len());
         // A row without room is not even prefilled.
         let limit = if cancel.is_set() { 0 } else { limit };
-        let out = Completion { ids: Vec::new(), logprobs: Vec::new(), finished: false };
-        Self { prompt, limit, cancel, rng, out, done: limit == 0 }
+        let out = Completion { ids: Vec::new(), logprobs: Vec::new(), finished: false, forwards: 0 };
+        let within = settings.within.as_deref();
+        let at = within.map(Trie::start);
+        let mut row = Self { prompt, limit, cancel, rng, out, fed: 0, at, done: limit == 0 };
+        if within.is_some_and(|trie| trie.len() == 1) {
+            row.follow(settings);
+        }
+        row
     }
 
+    /// Whether its prompt has to be computed.
+    pub fn asks(&self) -> bool {
+        !self.done
+    }
+
+    /// Takes the next token from the logits behind everything said so far, and those that it leaves no choice of.
     fn take(&mut self, logits: &[f32], settings: &Decoding) -> Result<()> {
+        self.out.forwards += 1;
+        self.fed = self.out.ids.len();
         let previous: Vec<u32> = match settings.repetition_penalty {
             1.0 => Vec::new(),
             _ => [self.prompt, &self.out.ids].concat(),
         };
-        let id = draw(&distribution(logits, &previous, settings)?, &mut self.rng);
-        self.out.ids.push(id);
-        self.out.logprobs.push(log_probability(logits, id));
-        self.out.finished = settings.eos.contains(&id);
-        self.done = self.out.finished || self.out.ids.len() == self.limit || self.cancel.is_set();
+        match (settings.within.as_deref(), self.at) {
+            (Some(trie), Some(at)) => {
+                let steps = trie.steps(at);
+                let logits = only(logits, steps.iter().map(|(id, _)| *id));
+                let id = draw(&distribution(&logits, &previous, settings)?, &mut self.rng);
+                self.at = trie.after(at, id);
+                self.say(id, settings);
+                self.follow(settings);
+            }
+            _ => {
+                let id = draw(&distribution(logits, &previous, settings)?, &mut self.rng);
+                self.out.logprobs.push(log_probability(logits, id));
+                self.say(id, settings);
+            }
+        }
         Ok(())
     }
+
+    /// Says what can be said in one way only, without asking the model.
+    fn follow(&mut self, settings: &Decoding) {
+        while let (false, Some(trie), Some(at)) = (self.done, settings.within.as_deref(), self.at) {
+            match trie.next(at) {
+                Next::Forced((id, behind)) => {
+                    self.at = Some(behind);
+                    self.say(id, settings);
+                }
+                Next::Choice => return,
+                Next::Over => {
+                    self.out.finished = true;
+                    self.done = true;
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, id: u32, settings: &Decoding) {
+        self.out.ids.push(id);
+        self.out.finished = settings.eos.contains(&id);
+        self.done = self.out.finished || self.out.ids.len() == self.limit || self.cancel.is_set();
+    }
+
+    /// What the decoder has not been fed yet.
+    fn news(&self) -> News<'_> {
+        News { ids: &self.out.ids[self.fed..], from: self.prompt.len() + self.fed }
+    }
+}
+
+/// Tokens of one row that follow what its decoder holds.
+pub(super) struct News<'a> {
+    /// At least one.
+    pub ids: &'a [u32],
+    /// Position of the first.
+    pub from: usize,
 }
 
 /// A decoder that holds the keys and values of some rows.
 pub(super) trait Steps {
-    /// Feeds one token per row, at its position, and gives each row's next-token logits.
-    fn step(&mut self, ids: &[u32], positions: &[usize]) -> Result<Vec<Vec<f32>>>;
+    /// Feeds each row its new tokens, and gives the logits that follow the last of them.
+    fn step(&mut self, news: &[News]) -> Result<Vec<Vec<f32>>>;
 
     /// Keeps the named rows, ascending, and forgets the others.
     fn keep(&mut self, rows: &[usize]) -> Result<()>;
@@ -136,9 +211,7 @@ pub(super) fn run(
             alive = left.iter().map(|at| alive[*at]).collect();
             steps.keep(&left)?;
         }
-        let last: Vec<u32> = alive.iter().filter_map(|i| rows[*i].out.ids.last().copied()).collect();
-        let positions: Vec<usize> = alive.iter().map(|i| rows[*i].prompt.len() + rows[*i].out.ids.len() - 1).collect();
-        logits = steps.step(&last, &positions)?;
+        logits = steps.step(&alive.iter().map(|i| rows[*i].news()).collect::<Vec<_>>())?;
     }
 }
 
@@ -155,12 +228,12 @@ mod tests {
     }
 
     impl Steps for Leaving<'_> {
-        fn step(&mut self, ids: &[u32], _: &[usize]) -> Result<Vec<Vec<f32>>> {
+        fn step(&mut self, news: &[News]) -> Result<Vec<Vec<f32>>> {
             self.steps += 1;
             if self.steps == self.leaves_at {
                 self.cancel.set();
             }
-            Ok(vec![vec![0.0, 1.0]; ids.len()])
+            Ok(vec![vec![0.0, 1.0]; news.len()])
         }
 
         fn keep(&mut self, _: &[usize]) -> Result<()> {

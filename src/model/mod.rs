@@ -26,6 +26,7 @@ mod scratch;
 pub mod shipped;
 mod tokenizer;
 mod transformer;
+mod trie;
 mod weights;
 
 use std::path::Path;
@@ -44,6 +45,7 @@ pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
 pub use sampling::{Decoding, distribution};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
+pub use trie::Trie;
 pub use weights::{Keep, read_safetensors, write_safetensors};
 
 use crate::recipe::Precision;

@@ -1,11 +1,13 @@
 //! From logits to the next token: penalties and filters in transformers' order, then a draw.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use rand::Rng;
 
 use super::engine::log_sum_exp;
+use super::trie::Trie;
 
 /// How completions are decoded. The filters are those of transformers' `generate`, in its order:
 /// repetition penalty, temperature, top-k, top-p, min-p.
@@ -25,19 +27,37 @@ pub struct Decoding {
     pub repetition_penalty: f64,
     /// Tokens that end a completion.
     pub eos: Vec<u32>,
+    /// The completions that may be said; all when there is none. Logits of tokens that lead to no such completion are left
+    /// out before anything else, and where one token alone is left the model is not asked.
+    pub within: Option<Arc<Trie>>,
 }
 
 impl Decoding {
     /// The most probable token at every step.
     #[must_use]
     pub fn greedy(max_new_tokens: usize, eos: Vec<u32>) -> Self {
-        Self { max_new_tokens, temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, eos }
+        Self {
+            max_new_tokens,
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            eos,
+            within: None,
+        }
     }
 
     /// Draws from the model's own distribution at a temperature.
     #[must_use]
     pub fn sampled(max_new_tokens: usize, temperature: f64, eos: Vec<u32>) -> Self {
         Self { temperature, ..Self::greedy(max_new_tokens, eos) }
+    }
+
+    /// The same, but of these completions alone.
+    #[must_use]
+    pub fn within(self, completions: Arc<Trie>) -> Self {
+        Self { within: Some(completions), ..self }
     }
 
     /// Checks the ranges.
@@ -127,6 +147,18 @@ pub(super) fn draw(distribution: &[(u32, f32)], rng: &mut impl Rng) -> u32 {
 pub(super) fn log_probability(logits: &[f32], id: u32) -> f32 {
     // As the training pass computes it, so that the two agree.
     logits[id as usize] - log_sum_exp(&mut logits.to_vec(), 1.0)
+}
+
+/// Logits with those of all other tokens than `ids` at -∞.
+pub(super) fn only(logits: &[f32], ids: impl Iterator<Item = u32>) -> Vec<f32> {
+    let mut kept = vec![f32::NEG_INFINITY; logits.len()];
+    for id in ids {
+        // An id beyond the model's vocabulary cannot be said.
+        if let Some(logit) = logits.get(id as usize) {
+            kept[id as usize] = *logit;
+        }
+    }
+    kept
 }
 
 fn penalise(scores: &mut [f32], previous: &[u32], penalty: f32) {

@@ -6,6 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use super::scratch::normal;
 use super::*;
 
+mod within;
+
 fn policy(family: Family, tied: bool) -> Policy {
     let shape =
         crate::recipe::ModelShape { vocab: 300, hidden: 24, layers: 3, heads: 4, kv_heads: 2, head_dim: 10, ffn: 28 };

@@ -24,7 +24,7 @@ pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
-pub use serving::{Fake, Recall, Rewrites, Serve};
+pub use serving::{Decoding, Fake, Recall, Rewrites, Rewriting, Serve};
 pub use usage::Usage;
 pub use world::{Kind, Language, World};
 
@@ -69,6 +69,8 @@ pub struct Recipe {
     pub ab: AbTest,
     /// The rules that a model must beat.
     pub baselines: Baselines,
+    /// How a trained model answers.
+    pub rewriting: Rewriting,
     /// The HTTP server.
     pub serve: Serve,
     /// The index of valid queries that a server may answer rewrites from.
@@ -91,6 +93,7 @@ impl Default for Recipe {
             search: SearchPath::default(),
             ab: AbTest::default(),
             baselines: Baselines::default(),
+            rewriting: Rewriting::default(),
             serve: Serve::default(),
             fake: Fake::default(),
         }

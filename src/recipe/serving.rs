@@ -1,6 +1,51 @@
-//! Sections of a recipe about serving: the server itself, and the fake index it may answer rewrites from.
+//! Sections of a recipe about serving: how a model answers, the server itself, and the fake index it may answer rewrites
+//! from.
 
 use serde::{Deserialize, Serialize};
+
+/// How a trained model answers; `core rewrite`, `eval`, `ab` and `serve` go the same path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rewriting {
+    /// What it may say: `free`, `constrained` or `mixed`. A command that takes a model's name also takes `NAME:constrained`.
+    pub decoding: Decoding,
+}
+
+/// What a model may say.
+///
+/// A valid query is one that `fake.min_people` people of the training split typed before training ended, and that somebody
+/// was shown a document for: a fake index of the log has it as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoding {
+    /// Anything.
+    #[default]
+    Free,
+    /// `<reject>` or a valid query, by a mask on what comes next; a token that is left no choice costs nothing. The most
+    /// probable answer stays what it was where it was valid. Elsewhere the next best way on is taken at each token, however
+    /// little the model believes in where it leads.
+    Constrained,
+    /// Free first. An answer that is neither `<reject>` nor valid is decoded again, constrained, and what comes of that is
+    /// held against `<reject>`: the more probable of the two under the model is said. So no rewrite is forced on a query that
+    /// the model would rather leave alone. An answer that was valid costs what a free one costs, any other three ways: free,
+    /// constrained, and a pass over both ends.
+    Mixed,
+}
+
+impl Decoding {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Free, Self::Constrained, Self::Mixed];
+
+    /// As a recipe says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Constrained => "constrained",
+            Self::Mixed => "mixed",
+        }
+    }
+}
 
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

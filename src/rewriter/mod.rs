@@ -3,7 +3,9 @@
 //! A rewriter gets a context and a query and answers with a rewrite or leaves the query alone. Baselines and
 //! models stand behind one face, so every table can hold them side by side.
 
+mod answerable;
 mod baselines;
+mod decoding;
 mod open;
 mod policy;
 
@@ -15,8 +17,10 @@ use crate::model::Cancel;
 use crate::task::Target;
 
 pub use baselines::{Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, ValidQueries};
+pub use answerable::{Answerable, Whose};
+pub use decoding::Decoder;
 pub use open::{RULES, newest_run};
-pub use policy::PolicyRewriter;
+pub use policy::{MAX_NEW_TOKENS, PolicyRewriter};
 
 /// Anything that can answer: a model, or a rule it must beat.
 pub enum Rewriter {
@@ -75,21 +79,27 @@ pub struct Outcome {
     pub rewrite: Option<String>,
     /// Why.
     pub reason: Reason,
-    /// Log-probability of the answer in nats; none for rules.
+    /// Log-probability of the answer in nats; none for rules, and where the model was not asked for every token.
     pub logprob: Option<f64>,
+    /// Forward passes of the model that it took; 0 for rules.
+    pub forwards: usize,
 }
 
 impl Outcome {
     fn rejected() -> Self {
-        Self { rewrite: None, reason: Reason::Rejected, logprob: None }
+        Self::none(Reason::Rejected)
+    }
+
+    fn none(reason: Reason) -> Self {
+        Self { rewrite: None, reason, logprob: None, forwards: 0 }
     }
 
     /// A rewrite, unless it adds nothing to the query.
-    fn of(query: &str, rewrite: String, logprob: Option<f64>) -> Self {
+    fn of(query: &str, rewrite: String) -> Self {
         if crate::logs::words(query).eq(crate::logs::words(&rewrite)) {
-            return Self { rewrite: None, reason: Reason::Unchanged, logprob };
+            return Self::none(Reason::Unchanged);
         }
-        Self { rewrite: Some(rewrite), reason: Reason::Rewritten, logprob }
+        Self { rewrite: Some(rewrite), ..Self::none(Reason::Rewritten) }
     }
 
     /// The answer as a target, to be compared with what a person did.

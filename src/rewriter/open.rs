@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::{Error, Result, anyhow, bail};
 
 use super::{
-    Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, PolicyRewriter, Rewriter, Transitions, ValidQueries,
+    Answerable, Association, Cooccurrence, CopyRule, Decoder, Feedback, FrequentGain, MAX_NEW_TOKENS, Nearest, PolicyRewriter,
+    Rewriter, Transitions, ValidQueries, Whose,
 };
 use crate::model::{Keep, Policy, device, hub, runs};
-use crate::recipe::{Mine, Recipe};
+use crate::recipe::{Decoding, Mine, Recipe};
 use crate::search::{Engine, index_dir};
 use crate::store::{Session, Split, Store};
 
@@ -16,7 +17,8 @@ use crate::store::{Session, Split, Store};
 pub const RULES: [&str; 7] = ["never", "frequent-gain", "copy-rule", "association", "cooccurrence", "nearest", "prf"];
 
 impl Rewriter {
-    /// Opens a rewriter by name: one of [`RULES`], a run of the workspace, a folder, or `owner/name` on a hub.
+    /// Opens a rewriter by name: one of [`RULES`], a run of the workspace, a folder, or `owner/name` on a hub. A model's name
+    /// may end in `:free`, `:constrained` or `:mixed`, which goes before the recipe's `rewriting.decoding`.
     ///
     /// Rules are fitted on the training split and the titles of the recipe's log.
     ///
@@ -53,27 +55,48 @@ impl Rewriter {
                 let rule = Feedback::new(engine, recipe.search.clone(), recipe.baselines.clone());
                 Ok(Self::Feedback(Box::new(rule)))
             }
-            _ => Self::open_policy(workspace, recipe, name),
+            _ => Ok(Self::Policy(Box::new(open_policy(workspace, recipe, name)?))),
         }
     }
+}
 
-    fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<Self> {
-        let of_run = runs::run_dir(workspace, name).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
-        let folder = match of_run {
-            Some((folder, _)) => folder,
-            // Something with a slash can only have been meant as a folder or a hub id, and the hub's sentence is enough.
-            None if name.contains('/') => hub::resolve(name, None)?,
-            None => hub::resolve(name, None).map_err(|_| unknown(workspace, name))?,
-        };
-        // A run that is trained again, or a folder made anew, holds other weights under the same name.
-        let made = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
-        let made_ms = made.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis());
-        let identity = format!("{} of {made_ms}", folder.display());
-        let policy = Policy::load_kept(&folder, Keep::AsStored, &device::open()?)?;
-        let policy = policy.frozen().with_precision(recipe.train.precision);
-        let rewriter = PolicyRewriter::new(name, &identity, policy, recipe.train.max_prompt_tokens)?;
-        Ok(Self::Policy(Box::new(rewriter)))
+fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRewriter> {
+    let (model, decoding) = decoding_of(name);
+    let decoding = decoding.unwrap_or(recipe.rewriting.decoding);
+    let of_run = runs::run_dir(workspace, model).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
+    let folder = match of_run {
+        Some((folder, _)) => folder,
+        // Something with a slash can only have been meant as a folder or a hub id, and the hub's sentence is enough.
+        None if model.contains('/') => hub::resolve(model, None)?,
+        None => hub::resolve(model, None).map_err(|_| unknown(workspace, name))?,
+    };
+    // A run that is trained again, or a folder made anew, holds other weights under the same name.
+    let made = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
+    let made_ms = made.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis());
+    let policy = Policy::load_kept(&folder, Keep::AsStored, &device::open()?)?;
+    let policy = policy.frozen().with_precision(recipe.train.precision);
+    let decoder = match decoding {
+        Decoding::Free => Decoder::free(&policy.tokenizer)?,
+        _ => {
+            let store = Store::open_existing(workspace)?;
+            let valid = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
+            Decoder::new(decoding, &policy.tokenizer, valid.spellings(), MAX_NEW_TOKENS)?
+        }
+    };
+    let mut identity = format!("{} of {made_ms}", folder.display());
+    if let Some(valid) = decoder.valid() {
+        identity += &format!(", {} within {}", decoding.name(), valid.fingerprint());
     }
+    PolicyRewriter::new(name, &identity, policy, decoder, recipe.train.max_prompt_tokens)
+}
+
+/// A model's name without the mode behind it, and the mode.
+fn decoding_of(name: &str) -> (&str, Option<Decoding>) {
+    let split = name.rsplit_once(':').and_then(|(model, mode)| {
+        let decoding = Decoding::ALL.into_iter().find(|decoding| decoding.name() == mode)?;
+        Some((model, Some(decoding)))
+    });
+    split.unwrap_or((name, None))
 }
 
 /// Goes through the sessions that may be learnt from.

@@ -1,14 +1,14 @@
-//! A trained model as a rewriter: prompt, greedy decoding, reading of the answer.
+//! A trained model as a rewriter: prompt, greedy decoding, free or not, reading of the answer.
 
 use anyhow::Result;
 
-use super::{Outcome, Reason};
+use super::{Decoder, Outcome, Reason};
 use crate::logs::Context;
-use crate::model::{Cancel, Decoding, Policy};
+use crate::model::{Cancel, Decoding, Policy, Tokenizer};
 use crate::task::Target;
 
 /// Longest answer in tokens; queries are short.
-const MAX_NEW_TOKENS: usize = 24;
+pub const MAX_NEW_TOKENS: usize = 24;
 /// Requests decoded together.
 const BATCH: usize = 32;
 
@@ -17,6 +17,7 @@ pub struct PolicyRewriter {
     name: String,
     identity: String,
     policy: Policy,
+    decoder: Decoder,
     max_prompt_tokens: usize,
 }
 
@@ -25,9 +26,20 @@ impl PolicyRewriter {
     ///
     /// # Errors
     /// A tokenizer that can carry no template.
-    pub fn new(name: &str, identity: &str, policy: Policy, max_prompt_tokens: usize) -> Result<Self> {
+    pub fn new(name: &str, identity: &str, policy: Policy, decoder: Decoder, max_prompt_tokens: usize) -> Result<Self> {
         policy.tokenizer.task_template()?;
-        Ok(Self { name: name.to_owned(), identity: identity.to_owned(), policy, max_prompt_tokens })
+        Ok(Self { name: name.to_owned(), identity: identity.to_owned(), policy, decoder, max_prompt_tokens })
+    }
+
+    /// The model's tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.policy.tokenizer
+    }
+
+    /// Decodes otherwise from here on, for comparisons of one model with itself: its name and identity stay.
+    pub fn decode_by(&mut self, decoder: Decoder) {
+        self.decoder = decoder;
     }
 
     /// Name in tables.
@@ -56,18 +68,20 @@ impl PolicyRewriter {
                 .iter()
                 .map(|(context, query)| tokenizer.prompt(context, query, self.max_prompt_tokens))
                 .collect::<Result<Vec<_>>>()?;
-            let completions = self.policy.generate_until(&prompts, &settings, 0, cancel)?;
+            let completions = self.decoder.generate(&self.policy, &prompts, &settings, 0, cancel)?;
             for ((_, query), completion) in batch.iter().zip(completions) {
-                let logprob = Some(completion.logprobs.iter().map(|&lp| f64::from(lp)).sum());
-                outcomes.push(if !completion.finished {
+                let known = completion.logprobs.len() == completion.ids.len();
+                let logprob = known.then(|| completion.logprobs.iter().map(|&lp| f64::from(lp)).sum());
+                let outcome = if !completion.finished {
                     let reason = if cancel.is_set() { Reason::Cancelled } else { Reason::Truncated };
-                    Outcome { rewrite: None, reason, logprob }
+                    Outcome::none(reason)
                 } else {
                     match tokenizer.read_completion(&completion.ids)? {
-                        Target::Reject => Outcome { rewrite: None, reason: Reason::Rejected, logprob },
-                        Target::Rewrite(text) => Outcome::of(query, text, logprob),
+                        Target::Reject => Outcome::none(Reason::Rejected),
+                        Target::Rewrite(text) => Outcome::of(query, text),
                     }
-                });
+                };
+                outcomes.push(Outcome { logprob, forwards: completion.forwards, ..outcome });
             }
         }
         Ok(outcomes)

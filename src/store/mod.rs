@@ -25,7 +25,7 @@ pub use lock::Lock;
 pub use logs::{LogInfo, LogKind, LogWriter};
 pub use nearline::Kept;
 pub use peer::FullText;
-pub use queries::{Births, QueryDay};
+pub use queries::{Births, QueryDay, Typed};
 pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
 pub use served::{Appender, Feedback, Served, Taken};
 pub use split::{person_split, training_ends_ms};

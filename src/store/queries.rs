@@ -18,6 +18,17 @@ pub struct QueryDay {
     pub count: u64,
 }
 
+/// One search, as far as it tells which queries are valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Typed<'a> {
+    /// The query as it was typed.
+    pub query: &'a str,
+    /// The person.
+    pub user: &'a str,
+    /// Whether a document of the log was shown for it.
+    pub answered: bool,
+}
+
 /// Documents that came out while the log was written, and the clicks on them; index is days.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Births {
@@ -47,6 +58,29 @@ impl Store {
         let mut rows = stmt.query(params![log.id, from_ms])?;
         while let Some(r) = rows.next()? {
             visit(QueryDay { query: r.get(0)?, day: r.get(1)?, half: r.get(2)?, count: r.get(3)? })?;
+        }
+        Ok(())
+    }
+
+    /// Passes every search of a log up to `until_ms` (inclusive) to `visit`, in no order.
+    ///
+    /// # Errors
+    /// SQLite's, and those of `visit`.
+    pub fn for_each_typed(
+        &self,
+        log: &LogInfo,
+        until_ms: i64,
+        mut visit: impl FnMut(Typed) -> Result<()>,
+    ) -> Result<()> {
+        let mut stmt = self.conn.prepare(
+            "SELECT query, user, EXISTS (SELECT 1 FROM json_each(shown_json) AS shown
+                                         JOIN doc ON doc.log = ?1 AND doc.id = shown.value)
+             FROM session JOIN search ON search.session = session.pk WHERE session.log = ?1 AND time_ms <= ?2",
+        )?;
+        let mut rows = stmt.query(params![log.id, until_ms])?;
+        while let Some(r) = rows.next()? {
+            let (query, user) = (r.get_ref(0)?.as_str()?, r.get_ref(1)?.as_str()?);
+            visit(Typed { query, user, answered: r.get(2)? })?;
         }
         Ok(())
     }
@@ -92,7 +126,8 @@ mod tests {
     fn session(id: &str, user: &str, searches: &[(&str, i64)]) -> Session {
         let search = |(query, time_ms): &(&str, i64)| {
             let click = Click { doc: "new".into(), rank: 1, time_ms: time_ms + DAY_MS, ..Click::default() };
-            Search { query: (*query).into(), time_ms: *time_ms, clicks: vec![click], ..Search::default() }
+            let shown = vec![if *query == "car" { "unknown".into() } else { "new".into() }];
+            Search { query: (*query).into(), time_ms: *time_ms, shown, clicks: vec![click], ..Search::default() }
         };
         let searches = searches.iter().map(search).collect();
         Session { id: id.into(), user: user.into(), searches, ..Session::default() }
@@ -123,6 +158,15 @@ mod tests {
         store.for_each_query_day(&log, DAY_MS, keep).unwrap();
         let wanted = [("car", 0, 0, 1), ("jaguar", 0, 0, 1), ("jaguar", 0, 1, 2), ("jaguar", 2, 1, 1)];
         assert_eq!(found, wanted.map(|(q, day, half, n)| (q.to_owned(), day, half, n)));
+        let mut typed = Vec::new();
+        let keep = |t: Typed| {
+            typed.push((t.query.to_owned(), t.user.to_owned(), t.answered));
+            Ok(())
+        };
+        store.for_each_typed(&log, DAY_MS, keep).unwrap();
+        typed.sort();
+        let wanted = [("Jaguar ", "u1", true), ("car", "u2", false), ("jaguar", "u2", true), ("too early", "u2", true)];
+        assert_eq!(typed, wanted.map(|(query, user, answered)| (query.to_owned(), user.to_owned(), answered)));
         let births = store.births(&log, DAY_MS, 4).unwrap();
         assert_eq!(births, Births { published: vec![1, 0, 0, 0], clicks_by_age: vec![1, 4, 0, 1] });
     }

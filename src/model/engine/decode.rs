@@ -10,7 +10,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::super::Group;
-use super::super::decode::{Row, Steps, run};
+use super::super::decode::{News, Row, Steps, run};
 use super::super::sampling::Decoding;
 use super::buffer::Buffer;
 use super::cache::Cache;
@@ -27,7 +27,7 @@ const ROWS_A_THREAD: usize = 4;
 
 /// Decodes rows to their ends.
 pub(in crate::model) fn decode(engine: &Engine, params: &Params, rows: &mut [Row], settings: &Decoding) -> Result<()> {
-    let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.limit > 0).collect();
+    let mut rows: Vec<&mut Row> = rows.iter_mut().filter(|row| row.asks()).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -94,21 +94,32 @@ struct SliceSteps<'a> {
 }
 
 impl Steps for SliceSteps<'_> {
-    fn step(&mut self, ids: &[u32], positions: &[usize]) -> Result<Vec<Vec<f32>>> {
+    fn step(&mut self, news: &[News]) -> Result<Vec<Vec<f32>>> {
         let Self { engine, params, rope, tails } = self;
         let plan = &engine.plan;
         let narrow = plan.kv_heads * plan.head_dim;
-        let pack = Pack::of_tokens(ids, positions);
+        let ids: Vec<u32> = news.iter().flat_map(|new| new.ids).copied().collect();
+        let positions: Vec<usize> = news.iter().flat_map(|new| (new.from..).take(new.ids.len())).collect();
+        let pack = Pack::of_tokens(&ids, &positions);
         let rows = Rows { pack: &pack, last: false };
-        let mut x = engine.embed(params, ids);
+        let mut x = engine.embed(params, &ids);
         for (i, at) in plan.layers.iter().enumerate() {
             let layer = Layer { plan, at, params, rope };
             let new = layer.project(rows, &x);
-            let of_rows = new.k.chunks_exact(narrow).zip(new.v.chunks_exact(narrow));
-            tails.iter_mut().zip(of_rows).for_each(|(tail, (k, v))| tail.layers[i].push(k, v));
-            x = layer.finish(&attend(plan, &new.q, tails, i, params.how), &x);
+            let mut of_tokens = new.k.chunks_exact(narrow).zip(new.v.chunks_exact(narrow));
+            for (tail, news) in tails.iter_mut().zip(news) {
+                of_tokens.by_ref().take(news.ids.len()).for_each(|(k, v)| tail.layers[i].push(k, v));
+            }
+            let asking: Vec<Asking> = tails.iter().zip(news).map(|(tail, new)| (tail, new.ids.len())).collect();
+            x = layer.finish(&attend(plan, &new.q, &asking, i, params.how), &x);
         }
-        Ok(engine.logits(params, &x).chunks_exact(plan.vocab).map(<[f32]>::to_vec).collect())
+        let mut end = 0;
+        let last = news.iter().flat_map(|new| {
+            end += new.ids.len() * plan.hidden;
+            &x[end - plan.hidden..end]
+        });
+        let logits = engine.logits(params, &last.copied().collect::<Vec<f32>>());
+        Ok(logits.chunks_exact(plan.vocab).map(<[f32]>::to_vec).collect())
     }
 
     fn keep(&mut self, rows: &[usize]) -> Result<()> {
@@ -121,19 +132,23 @@ impl Steps for SliceSteps<'_> {
     }
 }
 
-/// Attention of one new token a row, `q` \[rows, heads · d\] → \[rows, heads · d\]: rows of one prompt ask it together,
-/// then each its own tokens.
-fn attend(plan: &Plan, q: &[f32], tails: &[Tail], layer: usize, how: How) -> Buffer {
+/// A row, and how many of its newest tokens ask.
+type Asking<'a> = (&'a Tail<'a>, usize);
+
+/// Attention of new tokens, `q` \[tokens, heads · d\] → \[tokens, heads · d\]: rows of one prompt ask it together, then each
+/// its own tokens.
+fn attend(plan: &Plan, q: &[f32], asking: &[Asking], layer: usize, how: How) -> Buffer {
     let (d, wide, shared) = (plan.head_dim, plan.heads * plan.head_dim, plan.heads / plan.kv_heads);
     let mut out = Buffer::stale(q.len());
     let mut from = 0;
-    for run in tails.chunk_by(|a, b| std::ptr::eq(a.prompt, b.prompt)) {
-        let part = from * wide..(from + run.len()) * wide;
+    for run in asking.chunk_by(|(a, _), (b, _)| std::ptr::eq(a.prompt, b.prompt)) {
+        let tokens: usize = run.iter().map(|(_, new)| new).sum();
+        let part = from * wide..(from + tokens) * wide;
         let (q, out) = (&q[part.clone()], &mut out[part]);
-        from += run.len();
+        from += tokens;
         for head in 0..plan.kv_heads {
             let columns = head * shared * d..(head + 1) * shared * d;
-            // The query heads that share this key-value head, row by row: \[rows · shared, d\].
+            // The query heads that share this key-value head, token by token: \[tokens · shared, d\].
             let asking: Vec<f32> = q.chunks_exact(wide).flat_map(|row| &row[columns.clone()]).copied().collect();
             let sums = attend_together(&asking, d, shared, run, (layer, head), how);
             let rows = out.chunks_exact_mut(wide).zip(sums.chunks_exact(shared * d));
@@ -143,34 +158,42 @@ fn attend(plan: &Plan, q: &[f32], tails: &[Tail], layer: usize, how: How) -> Buf
     out
 }
 
-/// Rows of one prompt, `shared` queries each, against one key-value head.
+/// Rows of one prompt, `shared` queries a new token, against one key-value head.
 fn attend_together(
     q: &[f32],
     d: usize,
     shared: usize,
-    run: &[Tail],
+    run: &[Asking],
     (layer, head): (usize, usize),
     how: How,
 ) -> Buffer {
-    let (prompt, asking) = (&run[0].prompt.layers[layer], q.len() / d);
+    let (prompt, asking) = (&run[0].0.prompt.layers[layer], q.len() / d);
     let (n, scale) = (prompt.len(), 1.0 / (d as f32).sqrt());
-    let width = n + run.iter().map(|tail| tail.layers[layer].len()).max().unwrap_or(0);
+    let width = n + run.iter().map(|(tail, _)| tail.layers[layer].len()).max().unwrap_or(0);
     let (mut scores, mut out) = (Buffer::stale(asking * width), Buffer::stale(q.len()));
     matmul(MatMut::strided(&mut scores, asking, n, width), Mat::new(q, asking, d), prompt.keys(head), 1.0, false, how);
-    for ((tail, q), scores) in run.iter().zip(q.chunks_exact(shared * d)).zip(scores.chunks_exact_mut(shared * width)) {
-        let own = &tail.layers[layer];
-        let to = MatMut::strided(&mut scores[n..], shared, own.len(), width);
-        matmul(to, Mat::new(q, shared, d), own.keys(head), 1.0, false, how);
-        scores.chunks_exact_mut(width).for_each(|row| softmax(row, width, n + own.len(), scale));
+    let mut from = 0;
+    for &(tail, new) in run {
+        let (own, asks) = (&tail.layers[layer], new * shared);
+        let (q, scores) = (&q[from * d..][..asks * d], &mut scores[from * width..][..asks * width]);
+        let to = MatMut::strided(&mut scores[n..], asks, own.len(), width);
+        matmul(to, Mat::new(q, asks, d), own.keys(head), 1.0, false, how);
+        for (ahead, token) in scores.chunks_exact_mut(shared * width).enumerate() {
+            // A token sees itself and what stands before it, not those fed along behind it.
+            let sees = n + own.len() - new + ahead + 1;
+            token.chunks_exact_mut(width).for_each(|row| softmax(row, width, sees, scale));
+        }
+        from += asks;
     }
     let weights = Mat::strided(&scores, asking, n, width);
     matmul(MatMut::new(&mut out, asking, d), weights, prompt.values(head), 1.0, false, how);
-    for ((tail, scores), out) in
-        run.iter().zip(scores.chunks_exact(shared * width)).zip(out.chunks_exact_mut(shared * d))
-    {
-        let own = &tail.layers[layer];
-        let weights = Mat::strided(&scores[n..], shared, own.len(), width);
-        matmul(MatMut::new(out, shared, d), weights, own.values(head), 1.0, true, how);
+    let mut from = 0;
+    for &(tail, new) in run {
+        let (own, asks) = (&tail.layers[layer], new * shared);
+        let weights = Mat::strided(&scores[from * width + n..], asks, own.len(), width);
+        let out = MatMut::new(&mut out[from * d..][..asks * d], asks, d);
+        matmul(out, weights, own.values(head), 1.0, true, how);
+        from += asks;
     }
     out
 }

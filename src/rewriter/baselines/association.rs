@@ -58,7 +58,7 @@ impl Association {
         let place = asked.iter().position(|asked| asked == head).map_or(asked.len(), |at| at + 1);
         let mut said = asked.clone();
         said.insert(place, word);
-        Outcome::of(query, said.join(" "), None)
+        Outcome::of(query, said.join(" "))
     }
 
     /// Log-likelihood ratio of two words that stand together more often than by chance; none for others.

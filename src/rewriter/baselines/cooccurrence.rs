@@ -134,7 +134,7 @@ impl Cooccurrence {
     #[must_use]
     pub fn rewrite(&self, _: &Context, query: &str) -> Outcome {
         match self.next.get(&normal(query)) {
-            Some(next) => Outcome::of(query, next.clone(), None),
+            Some(next) => Outcome::of(query, next.clone()),
             None => Outcome::rejected(),
         }
     }

@@ -35,7 +35,7 @@ impl CopyRule {
         // Newest context first, so of equal weights the newest wins: keep the first maximum.
         let best = weighed.reduce(|best, next| if next.0 > best.0 { next } else { best });
         match best {
-            Some((_, word)) => Outcome::of(query, format!("{} {word}", query.trim()), None),
+            Some((_, word)) => Outcome::of(query, format!("{} {word}", query.trim())),
             None => Outcome::rejected(),
         }
     }

@@ -45,7 +45,7 @@ impl Feedback {
         let times = (own / (1.0 - own) * terms.len() as f64 / said as f64).round().clamp(1.0, MOST_TIMES as f64);
         let mut parts = vec![query.trim(); times as usize];
         parts.extend(terms.iter().map(|(term, _)| term.as_str()));
-        Ok(Outcome::of(query, parts.join(" "), None))
+        Ok(Outcome::of(query, parts.join(" ")))
     }
 }
 

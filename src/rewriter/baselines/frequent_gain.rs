@@ -37,7 +37,7 @@ impl FrequentGain {
     #[must_use]
     pub fn rewrite(&self, query: &str) -> Outcome {
         match self.best.get(&normal(query)) {
-            Some(gain) => Outcome::of(query, format!("{} {gain}", query.trim()), None),
+            Some(gain) => Outcome::of(query, format!("{} {gain}", query.trim())),
             None => Outcome::rejected(),
         }
     }

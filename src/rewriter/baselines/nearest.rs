@@ -80,7 +80,7 @@ impl Nearest {
         });
         // Of equally near ones the first in the alphabet: keep the first maximum.
         let best = near.reduce(|best, next| if next.0 > best.0 { next } else { best });
-        Ok(best.map_or_else(Outcome::rejected, |(_, place)| Outcome::of(query, self.queries[place].clone(), None)))
+        Ok(best.map_or_else(Outcome::rejected, |(_, place)| Outcome::of(query, self.queries[place].clone())))
     }
 }
 

@@ -69,7 +69,7 @@ fn each(answer: impl Fn(&Context, &str, &Cancel) -> Result<Outcome> + Send + Syn
 
 fn outcome(rewrite: Option<&str>) -> Outcome {
     let reason = if rewrite.is_some() { Reason::Rewritten } else { Reason::Rejected };
-    Outcome { rewrite: rewrite.map(str::to_owned), reason, logprob: None }
+    Outcome { rewrite: rewrite.map(str::to_owned), reason, logprob: None, forwards: 0 }
 }
 
 fn until_nobody_waits(cancel: &Cancel) {
