@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Decoding;
+
 /// What a rewrite is worth: weights of its parts, and what the parts are made of ([`crate::judge::reward`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -82,6 +84,8 @@ pub struct Grpo {
     pub temperature: f64,
     /// Longest completion in tokens.
     pub max_completion_length: usize,
+    /// Whether rollouts say anything, or only `<reject>` and valid queries; log-probabilities are the model's own either way.
+    pub decoding: Decoding,
     /// What the tokens' costs are divided by.
     pub loss_type: LossType,
     /// Where ratios are taken; `sequence` is GSPO.
@@ -112,6 +116,7 @@ impl Default for Grpo {
             num_iterations: 1,
             temperature: 1.0,
             max_completion_length: 16,
+            decoding: Decoding::Free,
             loss_type: LossType::Dapo,
             importance_sampling_level: ImportanceLevel::Token,
             scale_rewards: ScaleRewards::Group,

@@ -13,9 +13,10 @@ use super::advantages::{Aggregation, Scale, advantages};
 use super::grpo::{self, Counts, Importance, Loss, Rollout};
 use crate::journal::{Event, Sampled};
 use crate::judge::reward::{Asked, PARTS, Parts, Rewarder, Said, foreign, total};
-use crate::model::{Completion, Decoding, Group, Policy, Tokenizer};
+use crate::model::{Cancel, Completion, Decoding, Group, Policy, Tokenizer};
 use crate::recipe::{Grpo, ImportanceLevel, LossType, Recipe, ScaleRewards, stream};
-use crate::store::ExampleRow;
+use crate::rewriter::{Answerable, Decoder, Whose};
+use crate::store::{ExampleRow, Store};
 use crate::task::{Target, context_line};
 
 /// Where prompts come from and what judges their completions.
@@ -23,6 +24,9 @@ pub(super) struct Rollouts {
     rows: Vec<ExampleRow>,
     prompts: Vec<Vec<u32>>,
     rewarder: Rewarder,
+    /// The queries that an index answers, of those that may be learnt from.
+    answerable: Answerable,
+    decoder: Decoder,
     /// The model the run started from; only where the divergence from it counts.
     reference: Option<Policy>,
     recipe: Recipe,
@@ -64,7 +68,7 @@ impl Rollouts {
     /// Prompts of a log's training examples.
     ///
     /// # Errors
-    /// No index of the log; a prompt that cannot be encoded.
+    /// No index of the log; no query in it that an index answers; a prompt that cannot be encoded.
     pub fn new(
         workspace: &Path,
         rows: &[ExampleRow],
@@ -75,7 +79,12 @@ impl Rollouts {
         let longest = recipe.train.max_prompt_tokens;
         let prompts = rows.iter().map(|row| tokenizer.prompt(&row.context, &row.query, longest)).collect::<Result<_>>()?;
         let rewarder = Rewarder::open(workspace, recipe)?;
-        Ok(Self { rows: rows.to_vec(), prompts, rewarder, reference, recipe: recipe.clone() })
+        let store = Store::open_existing(workspace)?;
+        let answerable = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
+        let (decoding, most) = (recipe.grpo.decoding, recipe.grpo.max_completion_length);
+        let decoder = Decoder::new(decoding, tokenizer, answerable.spellings(), most)?;
+        let rows = rows.to_vec();
+        Ok(Self { rows, prompts, rewarder, answerable, decoder, reference, recipe: recipe.clone() })
     }
 
     /// Samples and judges for an optimizer step (from 0), at a step at which a rollout begins.
@@ -135,7 +144,7 @@ impl Rollouts {
         let prompts: Vec<Vec<u32>> =
             places.iter().flat_map(|at| std::iter::repeat_n(self.prompts[*at].clone(), each)).collect();
         let decoding = Decoding::sampled(g.max_completion_length, g.temperature, policy.tokenizer.end_tokens());
-        let completions = policy.generate(&prompts, &decoding, seed)?;
+        let completions = self.decoder.generate(policy, &prompts, &decoding, seed, &Cancel::default())?;
         let said = completions.iter().map(|c| said(&policy.tokenizer, c)).collect::<Result<Vec<_>>>()?;
         let asked = places.iter().flat_map(|at| std::iter::repeat_n(Asked::of(&self.rows[*at]), each));
         let parts = self.rewarder.judge(&asked.zip(&said).collect::<Vec<_>>())?;
@@ -233,7 +242,7 @@ impl Rollouts {
         let rewrites: Vec<_> = rewrites.collect();
         if !rewrites.is_empty() {
             let n = rewrites.len() as f64;
-            let valid = rewrites.iter().filter(|(text, _)| self.rewarder.posterior(text).valid).count();
+            let valid = rewrites.iter().filter(|(text, _)| self.answerable.holds(text)).count();
             let drift = rewrites.iter().map(|(text, row)| foreign(&row.context, &row.query, text)).sum::<f64>();
             let searches = rewrites.iter().map(|(text, _)| f64::from(self.rewarder.posterior(text).searches).ln_1p());
             say("index_hit_rate", valid as f64 / n);

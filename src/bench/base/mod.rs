@@ -11,6 +11,7 @@ mod tally;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -147,7 +148,9 @@ fn in_world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -
         let mut tally = Tally::new(label);
         for some in asked.chunks(CHUNK) {
             let requests: Vec<_> = some.iter().map(|q| (&q.context, q.query.as_str())).collect();
+            let started = Instant::now();
             let answers = rewriter.rewrite(&requests)?;
+            tally.seconds += started.elapsed().as_secs_f64();
             some.iter().zip(answers).for_each(|(question, answer)| tally.count(question, &answer.target()));
         }
         tallies.push(tally);

@@ -18,12 +18,14 @@ impl Report {
         );
         let mut columns = vec!["seed", "rewriter"];
         columns.extend(METRICS);
+        columns.push("answer_ms");
         let mut table = Table::new("base", title, &columns);
         let worlds = self.by_seed.iter().map(|(seed, systems)| (seed.to_string(), systems));
         for (seed, systems) in worlds.chain([("all".to_owned(), &self.systems)]) {
             for system in systems {
                 let mut row = vec![Cell::from(seed.as_str()), Cell::from(system.rewriter.as_str())];
                 row.extend(system.shares.iter().map(|share| cell(*share)));
+                row.push(system.answer_ms.into());
                 table.rows.push(row);
             }
         }
@@ -65,5 +67,7 @@ pub(super) fn markdown(report: &Report) -> String {
         let cells: Vec<String> = report.systems.iter().map(of).collect();
         let _ = writeln!(page, "| {name} | {asked} | {} |", cells.join(" | "));
     }
+    let times: Vec<String> = report.systems.iter().map(|system| format!("{:.3}", system.answer_ms)).collect();
+    let _ = writeln!(page, "| ms an answer | | {} |", times.join(" | "));
     page
 }

@@ -54,6 +54,8 @@ pub struct Share {
 pub struct System {
     /// Its name.
     pub rewriter: String,
+    /// Milliseconds an answer, 64 asked at once.
+    pub answer_ms: f64,
     /// A share for each of the metrics; none where nothing was asked.
     pub shares: Vec<Option<Share>>,
     /// The base less this one, on unseen and on seen pairs, people as the unit; none of the base itself.
@@ -64,15 +66,19 @@ pub struct System {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tally {
     pub name: String,
+    /// Seconds taken for all answers.
+    pub seconds: f64,
+    answers: usize,
     people: BTreeMap<usize, [Ratio; METRICS.len()]>,
 }
 
 impl Tally {
     pub fn new(name: String) -> Self {
-        Self { name, people: BTreeMap::new() }
+        Self { name, seconds: 0.0, answers: 0, people: BTreeMap::new() }
     }
 
     pub fn count(&mut self, question: &Question, answer: &Target) {
+        self.answers += 1;
         let of_person = self.people.entry(question.person).or_default();
         let mut add = |metric: usize, right: bool| of_person[metric].add(f64::from(u8::from(right)));
         let rejected = *answer == Target::Reject;
@@ -126,7 +132,9 @@ pub(super) fn systems(worlds: &[Vec<Tally>], resamples: usize, seed: u64) -> Vec
             compare(&pairs, resamples, seed)
         };
         let base_over = (place > 0).then(|| [over(UNSEEN), over(SEEN)]);
-        System { rewriter: tally.name.clone(), shares: shares.collect(), base_over }
+        let sum = |of: &dyn Fn(&Tally) -> f64| worlds.iter().map(|world| of(&world[place])).sum::<f64>();
+        let answer_ms = 1e3 * sum(&|tally| tally.seconds) / sum(&|tally| tally.answers as f64).max(1.0);
+        System { rewriter: tally.name.clone(), answer_ms, shares: shares.collect(), base_over }
     });
     systems.collect()
 }

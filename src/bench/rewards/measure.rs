@@ -11,7 +11,7 @@ use crate::journal::{Journal, stop};
 use crate::judge::reward::{Asked, PARTS, Rewarder, Said, foreign, total};
 use crate::judge::{Comparison, Experiment, Ratio, compare};
 use crate::recipe::Recipe;
-use crate::rewriter::Rewriter;
+use crate::rewriter::{Answerable, Rewriter, Whose};
 use crate::store::{ExampleRow, Split, Store};
 use crate::task::Target;
 
@@ -58,6 +58,7 @@ pub(super) fn all(
     let weights = Rewarder::open(workspace, &recipe)?.weights();
     recipe.reward.hit = recipe.reward.hit.max(f64::MIN_POSITIVE);
     let rewarder = Rewarder::open(workspace, &recipe)?;
+    let answerable = Answerable::read(&store, &recipe, &log, Whose::Everyone)?;
     let progress = journal.progress("judge", (trained.len() * rows.len()) as u64);
     let mut measured = Vec::new();
     for (name, run, seconds) in trained {
@@ -69,7 +70,8 @@ pub(super) fn all(
             let said: Vec<Said> = rewriter.rewrite(&requests)?.into_iter().map(|outcome| said(outcome.rewrite)).collect();
             let answers: Vec<_> = some.iter().map(Asked::of).zip(&said).collect();
             for ((example, said), parts) in some.iter().zip(&said).zip(rewarder.judge(&answers)?) {
-                row.count(example, said, total(&parts, &weights), parts[HIT], &rewarder);
+                let earned = [total(&parts, &weights), parts[HIT]];
+                row.count(example, said, earned, &rewarder, &answerable);
             }
             progress.inc(some.len() as u64);
         }
@@ -97,7 +99,14 @@ impl Measured {
         }
     }
 
-    fn count(&mut self, row: &ExampleRow, said: &Said, reward: Option<f64>, hit: Option<f64>, rewarder: &Rewarder) {
+    fn count(
+        &mut self,
+        row: &ExampleRow,
+        said: &Said,
+        [reward, hit]: [Option<f64>; 2],
+        rewarder: &Rewarder,
+        answerable: &Answerable,
+    ) {
         let person = self.people.entry(row.user.clone()).or_default();
         reward.into_iter().for_each(|reward| person[0].add(reward));
         hit.into_iter().for_each(|hit| person[1].add(hit));
@@ -109,7 +118,7 @@ impl Measured {
                 let found = rewarder.posterior(text);
                 add(REWRITTEN, true);
                 add(RIGHT, target.text() == Some(text));
-                add(VALID, found.valid);
+                add(VALID, answerable.holds(text));
                 self.off_context += foreign(&row.context, &row.query, text);
                 self.popularity += f64::from(found.searches).ln_1p();
             }
