@@ -102,12 +102,14 @@ impl Rewarder {
         self.demand.of(text, &self.recipe.reward)
     }
 
-    /// The parts of every answer to a search. Parts of weight 0 are not asked for.
+    /// The parts of every answer to a search. Parts of weight 0 are not asked for. An answer that could not be judged has none: one
+    /// page that fails does not end a run, and is counted by whoever asks.
     ///
     /// # Errors
-    /// An index whose files went away.
+    /// No answer at all could be judged.
     pub fn judge(&self, answers: &[(Asked, &Said)]) -> Result<Vec<Parts>> {
-        answers.par_iter().map(|(asked, said)| self.parts(asked, said)).collect()
+        let judged = answers.par_iter().map(|(asked, said)| self.parts(asked, said)).collect::<Vec<_>>();
+        those_judged(judged)
     }
 
     fn parts(&self, asked: &Asked, said: &Said) -> Result<Parts> {
@@ -134,10 +136,21 @@ impl Rewarder {
             decision(asked.rewrote, said),
             Some(if *said == Said::Faulty { -1.0 } else { form }),
         ];
-        let mut weights = self.weights().into_iter();
-        // A part that is no number is one that could not be had, and is counted as such by who asks.
-        Ok(all.map(|part| part.filter(|x| weights.next().is_some_and(|w| w > 0.0) && x.is_finite())))
+        Ok(counted(all, &self.weights()))
     }
+}
+
+/// No parts in the place of what failed; an error where everything did.
+fn those_judged(judged: Vec<Result<Parts>>) -> Result<Vec<Parts>> {
+    if judged.iter().all(Result::is_err) {
+        return judged.into_iter().collect();
+    }
+    Ok(judged.into_iter().map(|parts| parts.unwrap_or([None; PARTS.len()])).collect())
+}
+
+/// What is left of the parts: those with a weight that are numbers.
+fn counted(parts: Parts, weights: &[f64; PARTS.len()]) -> Parts {
+    std::array::from_fn(|place| parts[place].filter(|x| weights[place] > 0.0 && x.is_finite()))
 }
 
 /// +1 for leaving alone what contented the person, 0 for rewriting what the person typed anew (what it is worth, other parts
@@ -177,5 +190,16 @@ mod tests {
         let weights = [1.0, 0.0, 2.0, 1.0, 0.5];
         assert_eq!(total(&[Some(0.5), None, Some(0.25), None, Some(-1.0)], &weights), Some(0.5));
         assert_eq!(total(&[None; 5], &weights), None);
+    }
+
+    #[test]
+    fn what_is_no_number_or_failed_is_missing_and_everything_failing_is_an_error() {
+        let parts = [None, Some(1.0), Some(f64::INFINITY), Some(2.0), Some(f64::NAN)];
+        assert_eq!(counted(parts, &[1.0, 0.0, 1.0, 1.0, 1.0]), [None, None, None, Some(2.0), None]);
+        let failed = || Err(anyhow::anyhow!("the index is gone"));
+        let some = those_judged(vec![Ok(parts), failed()]).unwrap();
+        assert_eq!((some[0][1], some[1]), (Some(1.0), [None; 5]));
+        assert!(those_judged(vec![failed(), failed()]).unwrap_err().to_string().contains("index is gone"));
+        assert_eq!(those_judged(Vec::new()).unwrap(), Vec::<Parts>::new());
     }
 }
