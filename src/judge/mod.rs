@@ -7,6 +7,7 @@ mod penalties;
 mod ranking;
 pub mod reading;
 pub mod reward;
+pub mod trec;
 mod sequential;
 mod stats;
 
