@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
 
+use crate::journal::stop;
 use crate::recipe::Recipe;
 use crate::search::fake::key;
 use crate::store::{LogInfo, Split, Store, Typed, person_split, training_ends_ms};
@@ -28,7 +29,7 @@ impl Answerable {
     /// Reads them from a log of the store.
     ///
     /// # Errors
-    /// SQLite's. No such query.
+    /// SQLite's. No such query. `Stopped` after Ctrl-C.
     pub fn read(store: &Store, recipe: &Recipe, log: &LogInfo, whose: Whose) -> Result<Self> {
         let mut seen = Seen::default();
         let until_ms = match whose {
@@ -36,6 +37,7 @@ impl Answerable {
             Whose::Everyone => i64::MAX,
         };
         store.for_each_typed(log, until_ms, |typed| {
+            stop::check("nothing was changed; run the same command again")?;
             if whose == Whose::Everyone || person_split(recipe, typed.user) == Split::Train {
                 seen.add(typed);
             }
