@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Fake, Lora, Recipe, World};
+use super::{Fake, Lora, Recipe, Relevance, World};
 
 /// Refuses the first value out of bounds.
 pub(super) fn check(r: &Recipe) -> Result<()> {
@@ -47,8 +47,9 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
         "pretrain.worlds, recall, repeat, typos and split are all 0: there is nothing to read"
     );
     check_fake(&r.fake)?;
+    check_relevance(&r.relevance)?;
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
-    for (key, lr) in [("train.lr", r.train.lr)].into_iter().chain(scratch) {
+    for (key, lr) in [("train.lr", r.train.lr), ("relevance.lr", r.relevance.lr)].into_iter().chain(scratch) {
         ensure!(lr > 0.0 && lr.is_finite(), "{key} is {lr}: must be above 0");
     }
     Ok(())
@@ -137,6 +138,14 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
+fn check_relevance(relevance: &Relevance) -> Result<()> {
+    let (mix, reasoning) = (relevance.mix, &relevance.reasoning);
+    ensure!(mix <= 0.9, "relevance.mix is {mix}: use 0.9 or less, `core train sft` alone trains on rewriting only");
+    let twice = reasoning.iter().enumerate().find(|(i, reason)| reasoning[..*i].contains(reason));
+    ensure!(twice.is_none(), "relevance.reasoning is {reasoning:?}: name each step once");
+    Ok(())
+}
+
 fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
     vec![
         ("world.births_per_week", r.world.births_per_week),
@@ -168,6 +177,10 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("train.renamed", r.train.renamed),
         ("train.prompt_weight", r.train.prompt_weight),
         ("train.replay", r.train.replay),
+        ("relevance.held_out", r.relevance.held_out),
+        ("relevance.reasoning_weight", r.relevance.reasoning_weight),
+        ("relevance.document_weight", r.relevance.document_weight),
+        ("relevance.mix", r.relevance.mix),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
         ("baselines.min_share", r.baselines.min_share),
@@ -197,6 +210,10 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("train.save_every", r.train.save_every as usize),
         ("train.keep", r.train.keep),
         ("train.max_prompt_tokens", r.train.max_prompt_tokens),
+        ("relevance.queries", r.relevance.queries),
+        ("relevance.max_prompt_tokens", r.relevance.max_prompt_tokens),
+        ("relevance.steps", r.relevance.steps as usize),
+        ("relevance.batch", r.relevance.batch),
         ("search.page", r.search.page),
         ("search.recall", r.search.recall),
         ("search.rawrank", r.search.rawrank),

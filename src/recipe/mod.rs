@@ -6,6 +6,7 @@
 mod check;
 mod errors;
 mod experiment;
+mod relevance;
 mod searching;
 mod sections;
 mod seeds;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
+pub use relevance::{Reason, Relevance};
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
@@ -57,6 +59,8 @@ pub struct Recipe {
     pub train: Train,
     /// Adapters instead of full fine-tuning.
     pub lora: Lora,
+    /// Annotated pairs, and the model that learns from them.
+    pub relevance: Relevance,
     /// The search path that rewriting stands beside.
     pub search: SearchPath,
     /// The simulated experiment.
@@ -80,6 +84,7 @@ impl Default for Recipe {
             pretrain: Pretrain::default(),
             train: Train::default(),
             lora: Lora::default(),
+            relevance: Relevance::default(),
             search: SearchPath::default(),
             ab: AbTest::default(),
             baselines: Baselines::default(),
@@ -160,6 +165,9 @@ mod tests {
             ("[fake]\nexamination = []\n", "fake.examination"),
             ("[fake]\nmin_people = 0\n", "fake.min_people"),
             ("[search]\nencoder = ''\n", "search.encoder"),
+            ("[relevance]\nmix = 1.0\n", "relevance.mix"),
+            ("[relevance]\nreasoning = ['rules', 'rules']\n", "relevance.reasoning"),
+            ("[relevance]\nlr = 0\n", "relevance.lr"),
             ("[search.encoding]\nmax_tokens = 0\n", "search.encoding.max_tokens"),
         ] {
             let error = format!("{:#}", Recipe::parse(text, "my.toml").unwrap_err());
