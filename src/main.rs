@@ -84,11 +84,14 @@ fn run(cli: Cli) -> Result<()> {
             let options = Options { name: &name, task: Task::Pretrain, init: None, existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
-        Command::Train { objective: Objective::Sft, name, log, init, resume, fresh } => {
+        Command::Train { objective: Objective::Sft, task, name, log, init, resume, fresh } => {
             let recipe = recipe()?;
             let log = log.unwrap_or_else(|| recipe.name.clone());
-            let name = name.unwrap_or_else(|| format!("{log}-sft"));
-            let task = Task::Sft { log: &log };
+            let (task, ending) = match task {
+                cli::Task::Rewriting => (Task::Sft { log: &log }, "sft"),
+                cli::Task::Relevance => (Task::Tagging { log: &log }, "relevance"),
+            };
+            let name = name.unwrap_or_else(|| format!("{log}-{ending}"));
             let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }

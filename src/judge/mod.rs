@@ -8,6 +8,7 @@ mod ranking;
 pub mod reading;
 mod sequential;
 mod stats;
+pub mod tagging;
 
 pub use experiment::{Decay, Decision, Design, Experiment, Look, Null, NullMetric, Row, Treatment, Trial};
 pub use offline::{Answer, Scores, score};

@@ -180,10 +180,22 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn docs(&self, log: &LogInfo) -> Result<Vec<Doc>> {
-        let mut stmt = self.conn.prepare(
+        self.docs_where(log, "log = ?1")
+    }
+
+    /// The documents of a log that an annotation names.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn annotated_docs(&self, log: &LogInfo) -> Result<Vec<Doc>> {
+        self.docs_where(log, "log = ?1 AND id IN (SELECT doc FROM annotation WHERE log = ?1)")
+    }
+
+    fn docs_where(&self, log: &LogInfo, condition: &str) -> Result<Vec<Doc>> {
+        let mut stmt = self.conn.prepare(&format!(
             "SELECT id, title, tags_json, creator, duration_s, published_ms, popularity, visual_json
-             FROM doc WHERE log = ?1 ORDER BY id",
-        )?;
+             FROM doc WHERE {condition} ORDER BY id"
+        ))?;
         let mut rows = stmt.query([log.id])?;
         let mut docs = Vec::new();
         while let Some(r) = rows.next()? {

@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, precision_here, runs};
-use crate::recipe::{Pretrain, Recipe, Train};
+use crate::recipe::{Pretrain, Recipe, Relevance, Train};
 
 /// AdamW's moments beside the weights.
 pub(super) const MOMENTS: &str = "optimizer.safetensors";
@@ -34,14 +34,18 @@ pub(super) struct Fingerprint {
     /// The stream; none of a run on examples.
     #[serde(default)]
     pretrain: Option<Pretrain>,
+    /// The tagging; none of a run on another task.
+    #[serde(default)]
+    relevance: Option<Relevance>,
 }
 
 impl Fingerprint {
     /// Of a run on a log's examples.
     pub fn of_log(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
-        let Task::Sft { log } = options.task else { return Self::of_stream(recipe, options) };
+        let (Task::Sft { log } | Task::Tagging { log }) = options.task else { return Self::of_stream(recipe, options) };
         let (log, log_origin) = (log.to_owned(), log_origin.to_owned());
-        Self { log, log_origin, examples, pretrain: None, ..Self::of_stream(recipe, options) }
+        let relevance = matches!(options.task, Task::Tagging { .. }).then(|| recipe.relevance.clone());
+        Self { log, log_origin, examples, pretrain: None, relevance, ..Self::of_stream(recipe, options) }
     }
 
     /// Of a run on documents made on the fly.
@@ -64,6 +68,7 @@ impl Fingerprint {
             },
             lora: recipe.lora.clone(),
             pretrain: Some(recipe.pretrain.clone()),
+            relevance: None,
         }
     }
 }
@@ -146,6 +151,7 @@ pub(super) fn save(
     policy: &Policy,
     optimizer: &AdamW,
     fingerprint: &Fingerprint,
+    beside: impl Fn(&Path) -> Result<()>,
     keep: usize,
 ) -> Result<PathBuf> {
     let target = runs::step_dir(dir, step);
@@ -155,6 +161,7 @@ pub(super) fn save(
             None => policy.save(inside, None)?,
         }
         optimizer.save(&inside.join(MOMENTS))?;
+        beside(inside)?;
         let state = State { step, num_tokens, fingerprint: fingerprint.clone() };
         Ok(std::fs::write(inside.join(STATE), serde_json::to_vec_pretty(&state)?)?)
     })?;

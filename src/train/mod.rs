@@ -13,6 +13,7 @@ mod objective;
 mod pretrain;
 mod sft;
 mod start;
+mod tagging;
 mod trainer;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,11 @@ pub enum Task<'a> {
     Pretrain,
     /// To rewrite, from the mined examples of a log.
     Sft {
+        /// Name of the log.
+        log: &'a str,
+    },
+    /// To tag the relevance of documents, from the annotations of a log.
+    Tagging {
         /// Name of the log.
         log: &'a str,
     },
@@ -110,9 +116,14 @@ pub fn run(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<Summa
     })
 }
 
-/// The recipe with the steps that suit what the run starts from.
+/// The recipe with the steps that suit what is learnt and what the run starts from.
 fn of_start(recipe: &Recipe, options: &Options) -> Recipe {
     let mut recipe = recipe.clone();
+    if let Task::Tagging { .. } = options.task {
+        let (train, own) = (&mut recipe.train, &recipe.relevance);
+        (train.steps, train.batch, train.lr, train.from_scratch) = (own.steps, own.batch, own.lr, None);
+        return recipe;
+    }
     if let (None, Some(scratch)) = (options.init, recipe.train.from_scratch.take()) {
         (recipe.train.steps, recipe.train.lr) = (scratch.steps, scratch.lr);
     }

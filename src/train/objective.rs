@@ -1,12 +1,14 @@
 //! What can be learnt from, behind one face: lessons for a step, and how far the model has come.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 
 use super::evaluate::{self, Sample};
 use super::pretrain::Stream;
 use super::sft::Sft;
+use super::tagging::Tagging;
 use crate::model::{Group, Policy};
 use crate::recipe::Train;
 use crate::store::ExampleRow;
@@ -41,6 +43,8 @@ pub(super) enum Objective {
     Pretrain(Stream),
     /// To rewrite: a log's mined examples, and held-out ones to look at.
     Sft { sft: Sft, validation: Vec<ExampleRow> },
+    /// To tag relevance: a log's annotations.
+    Tagging(Box<Tagging>),
 }
 
 impl Objective {
@@ -49,6 +53,7 @@ impl Objective {
         match self {
             Self::Pretrain(_) => 0,
             Self::Sft { sft, .. } => sft.len(),
+            Self::Tagging(tagging) => tagging.sft.len(),
         }
     }
 
@@ -58,6 +63,7 @@ impl Objective {
         match self {
             Self::Pretrain(stream) => stream.next_batch(step, train),
             Self::Sft { sft, .. } => sft.next_batch(step, train),
+            Self::Tagging(tagging) => tagging.sft.next_batch(step, train),
         }
     }
 
@@ -66,6 +72,7 @@ impl Objective {
         match self {
             Self::Pretrain(stream) => stream.largest_batch(train),
             Self::Sft { sft, .. } => sft.largest_batch(train),
+            Self::Tagging(tagging) => tagging.sft.largest_batch(train),
         }
     }
 
@@ -74,7 +81,23 @@ impl Objective {
         match self {
             Self::Pretrain(_) => None,
             Self::Sft { sft, .. } => Some(sft.epoch(step, train)),
+            Self::Tagging(tagging) => Some(tagging.sft.epoch(step, train)),
         }
+    }
+
+    /// What a checkpoint holds beside weights and moments.
+    pub fn beside(&self, folder: &Path) -> Result<()> {
+        match self {
+            Self::Tagging(tagging) => tagging.settings.save(folder),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is left to do with the last checkpoint; a sentence about it.
+    pub fn close(&self, policy: &Policy, folder: &Path) -> Result<Option<String>> {
+        let Self::Tagging(tagging) = self else { return Ok(None) };
+        let temperature = tagging.calibrate(policy, folder)?;
+        Ok(Some(format!("labels are likeliest at temperature {temperature:.3} on the validation pairs")))
     }
 
     /// Metrics on what is not trained on, and some answers to look at.
@@ -84,6 +107,7 @@ impl Objective {
             Self::Sft { validation, .. } => {
                 evaluate::evaluate(policy, validation, train.eval_examples, train.max_prompt_tokens)
             }
+            Self::Tagging(tagging) => tagging.evaluate(policy, train.eval_examples),
         }
     }
 }

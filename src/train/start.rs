@@ -10,6 +10,7 @@ use super::objective::Objective;
 use super::optim::{AdamW, AdamWSettings};
 use super::pretrain::{self, Stream};
 use super::sft::Sft;
+use super::tagging::{Pairs, Tagging};
 use super::trainer::Trainer;
 use super::{Existing, Options, Task};
 use crate::journal::Journal;
@@ -24,11 +25,19 @@ use crate::task::{SPECIAL_TOKENS, spaced};
 enum Data {
     Stream,
     Log { origin: String, examples: Vec<ExampleRow>, validation: Vec<ExampleRow> },
+    Pairs(Pairs),
 }
 
 impl Data {
-    fn of(workspace: &Path, task: Task) -> Result<Self> {
-        let Task::Sft { log: name } = task else { return Ok(Self::Stream) };
+    fn of(workspace: &Path, task: Task, recipe: &Recipe) -> Result<Self> {
+        let name = match task {
+            Task::Pretrain => return Ok(Self::Stream),
+            Task::Sft { log } => log,
+            Task::Tagging { log } => {
+                let store = Store::open(workspace)?;
+                return Ok(Self::Pairs(Pairs::load(&store, &store.log(log)?, recipe)?));
+            }
+        };
         let store = Store::open(workspace)?;
         let log = store.log(name)?;
         let examples = store.examples(&log, Split::Train)?;
@@ -43,21 +52,24 @@ impl Data {
         match self {
             Self::Stream => Fingerprint::of_stream(recipe, options),
             Self::Log { origin, examples, .. } => Fingerprint::of_log(recipe, options, origin, examples.len()),
+            Self::Pairs(pairs) => Fingerprint::of_log(recipe, options, &pairs.origin, pairs.train.len()),
         }
     }
 
     /// A tokenizer made from the training text.
     fn tokenizer(&self, recipe: &Recipe) -> Result<Tokenizer> {
-        let Self::Log { examples, .. } = self else { return pretrain::tokenizer(recipe) };
+        let examples = match self {
+            Self::Stream => return pretrain::tokenizer(recipe),
+            Self::Pairs(pairs) => return tokenizer_of(pairs.texts(), recipe),
+            Self::Log { examples, .. } => examples,
+        };
         let texts = examples.iter().flat_map(|e| {
             let of_context = e.context.watched.iter().map(|seen| seen.title.as_str());
             let queries = e.context.queries.iter().map(String::as_str);
             let place = e.context.place.as_deref();
             of_context.chain(queries).chain(place).chain([e.query.as_str()]).chain(e.target.as_deref())
         });
-        // Spaced as in the prompts, so that merges are learnt on what will be read.
-        let texts = texts.map(spaced);
-        Tokenizer::train(texts, recipe.model.vocab, &SPECIAL_TOKENS).context("training the tokenizer")
+        tokenizer_of(texts, recipe)
     }
 
     fn objective(self, tokenizer: &Tokenizer, recipe: &Recipe) -> Result<Objective> {
@@ -66,8 +78,14 @@ impl Data {
             Self::Log { examples, validation, .. } => {
                 Objective::Sft { sft: Sft::new(tokenizer, &examples, recipe)?, validation }
             }
+            Self::Pairs(pairs) => Objective::Tagging(Box::new(Tagging::new(tokenizer, pairs, recipe)?)),
         })
     }
+}
+
+/// A tokenizer of texts spaced as in the prompts, so that merges are learnt on what will be read.
+fn tokenizer_of<'a>(texts: impl Iterator<Item = &'a str> + Send, recipe: &Recipe) -> Result<Tokenizer> {
+    Tokenizer::train(texts.map(spaced), recipe.model.vocab, &SPECIAL_TOKENS).context("training the tokenizer")
 }
 
 /// Everything a run needs before its first step.
@@ -81,7 +99,7 @@ pub(super) fn prepare<'a>(
     dir: PathBuf,
     journal: &Journal,
 ) -> Result<Trainer<'a>> {
-    let data = Data::of(workspace, options.task)?;
+    let data = Data::of(workspace, options.task, recipe)?;
     let fingerprint = data.fingerprint(recipe, options);
     let device = device::open()?;
     let newest = checkpoint::existing(&dir, options.existing, &fingerprint, journal)?;
