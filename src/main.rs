@@ -233,6 +233,12 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let report = bench::base::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::base::Report::table, json);
         }
+        cli::Bench::Relevance { data, annotate, init } => {
+            let data = data.map(|file| (file.clone(), log_name(&file)));
+            let plan = bench::relevance::Plan { data, annotate_only: annotate, init };
+            let report = bench::relevance::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
+            return say(&if json { format!("{}\n", serde_json::to_string(&report)?) } else { report.to_text() });
+        }
         cli::Bench::Fake { keys } => {
             let report = bench::fake::run(keys as usize, steps.unwrap_or(200_000))?;
             return show(&report, bench::fake::Report::table, json);

@@ -8,6 +8,7 @@ mod client;
 mod compare;
 pub mod fake;
 mod machine;
+pub mod relevance;
 mod scratch;
 mod search;
 pub mod serving;

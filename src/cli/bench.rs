@@ -55,6 +55,18 @@ pub enum Bench {
         #[arg(long)]
         no_scratch: bool,
     },
+    /// Taggers of relevance side by side on annotated pairs: words, vectors, and models from the base.
+    Relevance {
+        /// Judged pairs instead of the recipe's log: JSON lines of query, document (or title) and label (L1 … L4, or ESCI's).
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        /// Write the annotations, and stop there.
+        #[arg(long)]
+        annotate: bool,
+        /// What models start from.
+        #[arg(long, default_value = "base", value_name = "base|FOLDER|OWNER/NAME")]
+        init: String,
+    },
     /// Lookups in a fake index, one timed at a time.
     Fake {
         /// Queries in it.

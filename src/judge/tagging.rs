@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::stats;
+use super::stats::{self, Ratio};
 use crate::task::Label;
 
 /// Bands of equal width in which calibration is looked at.
@@ -70,6 +70,12 @@ impl Tally {
     #[must_use]
     pub fn pairs(&self) -> f64 {
         self.confusion.as_flattened().iter().sum()
+    }
+
+    /// Pairs rightly told relevant or not, out of how many.
+    #[must_use]
+    pub fn relevant_or_not(&self) -> Ratio {
+        Ratio { num: self.right()[1], den: self.pairs() }
     }
 
     /// Pairs whose labels agree: of four labels, and of relevant or not.

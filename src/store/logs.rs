@@ -19,6 +19,8 @@ pub enum LogKind {
     Ubi,
     /// What a server showed, and what came back.
     Served,
+    /// A file of judged pairs.
+    Judged,
 }
 
 impl LogKind {
@@ -29,6 +31,7 @@ impl LogKind {
             Self::World => "world",
             Self::Ubi => "ubi",
             Self::Served => "served",
+            Self::Judged => "judged",
         }
     }
 }
@@ -41,7 +44,7 @@ pub struct LogInfo {
     pub id: i64,
     /// Unique name.
     pub name: String,
-    /// `world`, `ubi` or `served`.
+    /// `world`, `ubi`, `served` or `judged`.
     pub kind: String,
     /// Recipe fingerprint, or path of the file.
     pub origin: String,

@@ -131,6 +131,18 @@ impl World {
         near(&self.lexicon, &reading.asks, &self.hidden[video])
     }
 
+    /// Number of a document by its id.
+    #[must_use]
+    pub fn number(&self, id: &str) -> Option<usize> {
+        self.video(id)
+    }
+
+    /// Whether title or tags of a document tell its sense.
+    #[must_use]
+    pub fn told(&self, video: usize) -> bool {
+        self.hidden[video].told
+    }
+
     /// Whether title and tags of a document leave open which sense of the asked head it is about, and its visual codes tell.
     #[must_use]
     pub fn salient(&self, reading: &Reading, video: usize) -> bool {
