@@ -27,6 +27,9 @@ pub struct Relevance {
     pub reasoning_weight: f64,
     /// Weight in the loss of a document's own tokens.
     pub document_weight: f64,
+    /// Lessons made of the catalogue alone, without an annotator, as a multiple of the annotated queries: words and pictures
+    /// that go together (`src/train/distant.rs`).
+    pub distant: f64,
     /// Share of the prompts of a batch that are rewriting examples of the same log (JD's multi-task training).
     pub mix: f64,
     /// Longest prompt in tokens: titles lose their end.
@@ -64,10 +67,11 @@ impl Default for Relevance {
             reasoning: Vec::new(),
             reasoning_weight: 0.3,
             document_weight: 0.1,
+            distant: 3.0,
             mix: 0.0,
             max_prompt_tokens: 96,
             steps: 600,
-            batch: 16,
+            batch: 8,
             lr: 1e-3,
         }
     }

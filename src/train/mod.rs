@@ -8,6 +8,7 @@ pub mod optim;
 
 mod augment;
 mod checkpoint;
+mod distant;
 mod evaluate;
 mod objective;
 mod pretrain;

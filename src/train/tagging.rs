@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 
+use super::distant::{self, Distant};
 use super::evaluate::Sample;
 use super::objective::Lessons;
 use super::sft::Sft;
@@ -13,7 +14,7 @@ use crate::judge::tagging::{Tag, Tally, calibrated, fit_temperature, tag_scores}
 use crate::logs::Doc;
 use crate::model::{Group, Policy, TaggerSettings, Tokenizer};
 use crate::recipe::{Fingerprint, Reason, Recipe, stream};
-use crate::store::{Annotation, ExampleRow, LogInfo, Split, Store};
+use crate::store::{Annotation, ExampleRow, LogInfo, Notes, Split, Store};
 use crate::task::Label;
 
 /// Pairs shown to a person at each evaluation.
@@ -25,6 +26,7 @@ pub(super) struct Pairs {
     pub train: Vec<Annotation>,
     validation: Vec<Annotation>,
     docs: HashMap<String, Doc>,
+    distant: Vec<(String, Vec<(Doc, Label)>)>,
     rewriting: Vec<ExampleRow>,
 }
 
@@ -46,9 +48,11 @@ impl Pairs {
             print.add(&[row.label]);
             print.add(serde_json::to_string(&row.notes)?.as_bytes());
         }
-        let docs = store.annotated_docs(log)?.into_iter().map(|doc| (doc.id.clone(), doc)).collect();
+        let docs: HashMap<String, Doc> =
+            store.annotated_docs(log)?.into_iter().map(|doc| (doc.id.clone(), doc)).collect();
+        let distant = distant_of(store, log, recipe, &train)?;
         let validation = store.annotations(log, Split::Validation)?;
-        Ok(Self { origin: format!("{} {}", log.origin, print.hex()), train, validation, docs, rewriting })
+        Ok(Self { origin: format!("{} {}", log.origin, print.hex()), train, validation, docs, distant, rewriting })
     }
 
     /// All text of what is trained on, for a tokenizer of its own.
@@ -69,8 +73,8 @@ impl Pairs {
             let label = Label::of_number(row.label);
             let label = label.with_context(|| format!("an annotation of {:?} has the label {}", row.query, row.label))?;
             match asked.last_mut().filter(|last| last.query == row.query) {
-                Some(last) => last.docs.push((doc, label, row)),
-                None => asked.push(Asked { query: &row.query, docs: vec![(doc, label, row)] }),
+                Some(last) => last.docs.push((doc, label, &row.notes)),
+                None => asked.push(Asked { query: &row.query, docs: vec![(doc, label, &row.notes)] }),
             }
         }
         Ok(asked)
@@ -80,7 +84,27 @@ impl Pairs {
 /// A query and its annotated documents.
 struct Asked<'a> {
     query: &'a str,
-    docs: Vec<(&'a Doc, Label, &'a Annotation)>,
+    docs: Vec<(&'a Doc, Label, &'a Notes)>,
+}
+
+/// Lessons of the catalogue, a multiple of the annotated queries.
+fn distant_of(
+    store: &Store,
+    log: &LogInfo,
+    recipe: &Recipe,
+    train: &[Annotation],
+) -> Result<Vec<(String, Vec<(Doc, Label)>)>> {
+    let queries = train.chunk_by(|a, b| a.query == b.query).count();
+    let wanted = (recipe.relevance.distant * queries as f64).round() as usize;
+    if wanted == 0 {
+        return Ok(Vec::new());
+    }
+    let (docs, alone) = (store.docs(log)?, distant::typed_alone(store, log, recipe)?);
+    let lessons = distant::lessons(&docs, &alone, wanted, recipe.seed);
+    let own = |lesson: Distant| {
+        (lesson.query, lesson.docs.into_iter().map(|(place, label)| (docs[place].clone(), label)).collect())
+    };
+    Ok(lessons.into_iter().map(own).collect())
 }
 
 /// The lessons, and what is looked at while they are learnt.
@@ -95,8 +119,12 @@ impl Tagging {
         let r = &recipe.relevance;
         let settings =
             TaggerSettings { visual: r.visual, max_prompt_tokens: r.max_prompt_tokens, temperature: None };
-        let mut lessons = Lessons::default();
-        for asked in pairs.by_query(&pairs.train)? {
+        let (mut lessons, no_notes) = (Lessons::default(), Notes::new());
+        let distant = pairs.distant.iter().map(|(query, docs)| {
+            let docs = docs.iter().map(|(doc, label)| (doc, *label, &no_notes)).collect();
+            Asked { query, docs }
+        });
+        for asked in pairs.by_query(&pairs.train)?.into_iter().chain(distant) {
             let (group, weights) = lesson(tokenizer, &asked, &settings, recipe)?;
             lessons.groups.push(group);
             lessons.weights.push(weights);
@@ -175,8 +203,8 @@ fn lesson(tokenizer: &Tokenizer, asked: &Asked, settings: &TaggerSettings, recip
     let empty = tokenizer.tagging_prompt(asked.query, &Doc::default(), settings)?;
     let shared = prompts.iter().map(|p| p.iter().zip(&empty).take_while(|(a, b)| a == b).count()).min().unwrap_or(0);
     let (mut completions, mut weights) = (Vec::new(), Vec::new());
-    for (prompt, (_, label, row)) in prompts.iter().zip(&asked.docs) {
-        let answer = tokenizer.tagging_answer(*label, &row.notes, &reasoning)?;
+    for (prompt, (_, label, notes)) in prompts.iter().zip(&asked.docs) {
+        let answer = tokenizer.tagging_answer(*label, notes, &reasoning)?;
         weights.resize(weights.len() + prompt.len() - shared, r.document_weight as f32);
         weights.push(1.0);
         // The end, behind a bare label, teaches nothing about it.
@@ -191,7 +219,7 @@ fn lesson(tokenizer: &Tokenizer, asked: &Asked, settings: &TaggerSettings, recip
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Notes, Part};
+    use crate::store::Part;
     use crate::task::SPECIAL_TOKENS;
 
     #[test]
@@ -209,7 +237,7 @@ mod tests {
             label: 3,
             notes: Notes::from([(Reason::Rules, format!("sense {attack}")), (Reason::Picture, "cat".into())]),
         };
-        let asked = Asked { query: &row.query, docs: docs.iter().map(|d| (d, Label::L3, &row)).collect() };
+        let asked = Asked { query: &row.query, docs: docs.iter().map(|d| (d, Label::L3, &row.notes)).collect() };
         let mut recipe = Recipe::default();
         recipe.relevance.reasoning = vec![Reason::Picture, Reason::Rules];
         let settings = TaggerSettings { visual: true, max_prompt_tokens: 200, temperature: None };
