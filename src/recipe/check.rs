@@ -245,6 +245,7 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("pretrain.repeat", r.pretrain.repeat),
         ("pretrain.typos", r.pretrain.typos),
         ("pretrain.split", r.pretrain.split),
+        ("relevance.renamed", r.relevance.renamed),
         ("relevance.distant", r.relevance.distant),
         ("train.weight_decay", r.train.weight_decay),
         ("train.max_grad_norm", r.train.max_grad_norm),

@@ -27,6 +27,8 @@ pub struct Relevance {
     pub reasoning_weight: f64,
     /// Weight in the loss of a document's own tokens.
     pub document_weight: f64,
+    /// Copies of each annotated query and its documents with another word for what they share, so that no name is learnt.
+    pub renamed: f64,
     /// Lessons made of the catalogue alone, without an annotator, as a multiple of the annotated queries: words and pictures
     /// that go together (`src/train/distant.rs`).
     pub distant: f64,
@@ -67,6 +69,7 @@ impl Default for Relevance {
             reasoning: Vec::new(),
             reasoning_weight: 0.3,
             document_weight: 0.1,
+            renamed: 2.0,
             distant: 3.0,
             mix: 0.0,
             max_prompt_tokens: 96,

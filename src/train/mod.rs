@@ -12,6 +12,7 @@ mod distant;
 mod evaluate;
 mod objective;
 mod pretrain;
+mod renaming;
 mod sft;
 mod start;
 mod tagging;

@@ -1,6 +1,6 @@
 //! Learning to tag relevance: a query and all its annotated documents are one group (LORE stage 1; JD's multi-task SFT).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,9 +9,10 @@ use rand::seq::SliceRandom;
 use super::distant::{self, Distant};
 use super::evaluate::Sample;
 use super::objective::Lessons;
+use super::renaming::{copies, renamed};
 use super::sft::Sft;
 use crate::judge::tagging::{Tag, Tally, calibrated, fit_temperature, tag_scores};
-use crate::logs::Doc;
+use crate::logs::{Doc, words};
 use crate::model::{Group, Policy, TaggerSettings, Tokenizer};
 use crate::recipe::{Fingerprint, Reason, Recipe, stream};
 use crate::store::{Annotation, ExampleRow, LogInfo, Notes, Split, Store};
@@ -120,14 +121,28 @@ impl Tagging {
         let settings =
             TaggerSettings { visual: r.visual, max_prompt_tokens: r.max_prompt_tokens, temperature: None };
         let (mut lessons, no_notes) = (Lessons::default(), Notes::new());
-        let distant = pairs.distant.iter().map(|(query, docs)| {
+        let mut add = |asked: &Asked| -> Result<()> {
+            let (group, weights) = lesson(tokenizer, asked, &settings, recipe)?;
+            lessons.groups.push(group);
+            lessons.weights.push(weights);
+            Ok(())
+        };
+        let mut rng = stream(recipe.seed, "relevance renaming", &[]);
+        let vocabulary: Vec<String> = pairs.texts().flat_map(words).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut distant = pairs.distant.iter().map(|(query, docs)| {
             let docs = docs.iter().map(|(doc, label)| (doc, *label, &no_notes)).collect();
             Asked { query, docs }
         });
-        for asked in pairs.by_query(&pairs.train)?.into_iter().chain(distant) {
-            let (group, weights) = lesson(tokenizer, &asked, &settings, recipe)?;
-            lessons.groups.push(group);
-            lessons.weights.push(weights);
+        distant.try_for_each(|asked| add(&asked))?;
+        for asked in pairs.by_query(&pairs.train)? {
+            add(&asked)?;
+            let docs: Vec<&Doc> = asked.docs.iter().map(|(doc, ..)| *doc).collect();
+            for _ in 0..copies(r.renamed, &mut rng) {
+                if let Some((query, docs)) = renamed(asked.query, &docs, &vocabulary, &mut rng) {
+                    let docs = docs.iter().zip(&asked.docs).map(|(doc, (_, label, notes))| (doc, *label, *notes));
+                    add(&Asked { query: &query, docs: docs.collect() })?;
+                }
+            }
         }
         if r.mix > 0.0 {
             let mut order = Sft::new(tokenizer, &pairs.rewriting, recipe)?.into_lessons();
