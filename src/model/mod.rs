@@ -43,6 +43,7 @@ pub use engine::simd::{Level, level as simd_level};
 pub use gradient::{Pass, Slope};
 pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
 pub use sampling::{Decoding, distribution};
+pub(crate) use tagger::common;
 pub use tagger::{TAGGER, Tagger, TaggerSettings};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;

@@ -92,15 +92,22 @@ impl Policy {
         for docs in docs.chunks(CHUNK) {
             let prompts = docs.iter().map(|doc| tokenizer.tagging_prompt(query, doc, settings));
             let prompts = prompts.collect::<Result<Vec<_>>>()?;
-            let groups: Vec<Group> = prompts
-                .into_iter()
-                .map(|prompt| Group { prompt, completions: labels.map(|label| vec![label]).to_vec() })
-                .collect();
-            let scores = self.score(&groups, 1.0)?;
-            logits.extend(scores.chunks_exact(4).map(|four| std::array::from_fn(|l| f64::from(four[l]))));
+            let shared = common(&prompts);
+            let prompt = prompts[0][..shared].to_vec();
+            // A label's place behind each: any of the four will do to ask for all of them.
+            let completions = prompts.iter().map(|p| [&p[shared..], &labels[..1]].concat()).collect();
+            let four = self.choice_logits(&[Group { prompt, completions }], &labels)?;
+            logits.extend(four.chunks_exact(4).map(|four| std::array::from_fn(|l| f64::from(four[l]))));
         }
         Ok(logits)
     }
+}
+
+/// Tokens that all sequences begin with.
+pub(crate) fn common(sequences: &[Vec<u32>]) -> usize {
+    let Some((first, others)) = sequences.split_first() else { return 0 };
+    let with_first = |other: &Vec<u32>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
+    others.iter().map(with_first).min().unwrap_or(first.len())
 }
 
 impl Tokenizer {
@@ -160,4 +167,52 @@ fn shorten(text: &mut String) -> bool {
     let chars = text.chars().count();
     *text = text.chars().take(chars - chars.div_ceil(10)).collect();
     chars > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::model::Config;
+    use crate::recipe::ModelShape;
+    use crate::task::SPECIAL_TOKENS;
+
+    #[test]
+    fn scoring_a_query_s_documents_together_gives_what_each_gives_alone() {
+        let texts = ["jaguar car review", "spotted cat in the jungle", "a b c d e f g"];
+        let tokenizer = Tokenizer::train(texts.iter(), 320, &SPECIAL_TOKENS).unwrap();
+        let shape = ModelShape { hidden: 32, layers: 2, heads: 2, kv_heads: 1, head_dim: 16, ffn: 48, ..ModelShape::default() };
+        let config = Config::scratch(&shape, tokenizer.size());
+        let policy = Policy::from_scratch(config, tokenizer, 5, &Device::Cpu).unwrap();
+        let doc = |title: &str| Doc { title: title.into(), visual: vec!["cat:cars".into()], ..Doc::default() };
+        let docs = ["Jaguar car", "Jaguar cat in the jungle", "", "Jaguar car"].map(doc);
+        let settings = TaggerSettings { visual: true, max_prompt_tokens: 90, temperature: None };
+        let all = policy.tag_logits("jaguar car", &docs.each_ref(), &settings).unwrap();
+        assert_eq!(all[0], all[3]);
+        let labels = policy.tokenizer.label_ids().unwrap();
+        for (doc, together) in docs.iter().zip(&all) {
+            let prompt = policy.tokenizer.tagging_prompt("jaguar car", doc, &settings).unwrap();
+            let group = Group { prompt, completions: labels.map(|label| vec![label]).to_vec() };
+            let alone = policy.score(std::slice::from_ref(&group), 1.0).unwrap();
+            let completions = vec![vec![labels[3]]];
+            let candle = policy.choice_logits_in_graph(&[Group { completions, ..group }], &labels).unwrap();
+            for l in 1..4 {
+                let wanted = f64::from(alone[l] - alone[0]);
+                assert!((together[l] - together[0] - wanted).abs() < 1e-4, "{together:?} {alone:?}");
+                assert!((f64::from(candle[l] - candle[0]) - wanted).abs() < 1e-4, "{candle:?} {alone:?}");
+            }
+        }
+        assert!(policy.tag_logits("jaguar car", &[], &settings).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_is_no_relevance_model_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Tagger::open(dir.path(), Precision::F32).err().unwrap().to_string();
+        assert!(error.contains("core train sft --task relevance"), "{error}");
+        std::fs::write(dir.path().join(TAGGER), "{").unwrap();
+        let error = Tagger::open(dir.path(), Precision::F32).err().unwrap().to_string();
+        assert!(error.contains("is damaged"), "{error}");
+    }
 }

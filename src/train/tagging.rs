@@ -13,7 +13,7 @@ use super::renaming::{copies, renamed};
 use super::sft::Sft;
 use crate::judge::tagging::{Tag, Tally, calibrated, fit_temperature, tag_scores};
 use crate::logs::{Doc, words};
-use crate::model::{Group, Policy, TaggerSettings, Tokenizer};
+use crate::model::{Group, Policy, TaggerSettings, Tokenizer, common};
 use crate::recipe::{Fingerprint, Reason, Recipe, stream};
 use crate::store::{Annotation, ExampleRow, LogInfo, Notes, Split, Store};
 use crate::task::Label;
@@ -213,10 +213,10 @@ fn lesson(tokenizer: &Tokenizer, asked: &Asked, settings: &TaggerSettings, recip
     let said = |step: &Reason| settings.visual || *step != Reason::Picture;
     let reasoning: Vec<Reason> = r.reasoning.iter().copied().filter(said).collect();
     let prompts = asked.docs.iter().map(|(doc, ..)| tokenizer.tagging_prompt(asked.query, doc, settings));
-    let prompts = prompts.collect::<Result<Vec<_>>>()?;
+    let mut prompts = prompts.collect::<Result<Vec<_>>>()?;
     // A document that says nothing keeps what a lone one says out of the common beginning.
-    let empty = tokenizer.tagging_prompt(asked.query, &Doc::default(), settings)?;
-    let shared = prompts.iter().map(|p| p.iter().zip(&empty).take_while(|(a, b)| a == b).count()).min().unwrap_or(0);
+    prompts.push(tokenizer.tagging_prompt(asked.query, &Doc::default(), settings)?);
+    let shared = common(&prompts);
     let (mut completions, mut weights) = (Vec::new(), Vec::new());
     for (prompt, (_, label, notes)) in prompts.iter().zip(&asked.docs) {
         let answer = tokenizer.tagging_answer(*label, notes, &reasoning)?;
@@ -227,7 +227,7 @@ fn lesson(tokenizer: &Tokenizer, asked: &Asked, settings: &TaggerSettings, recip
         weights.resize(weights.len() + answer.len() - 1, behind as f32);
         completions.push([&prompt[shared..], &answer].concat());
     }
-    let prompt = prompts.first().map(|p| p[..shared].to_vec()).unwrap_or_default();
+    let prompt = prompts[0][..shared].to_vec();
     Ok((Group { prompt, completions }, weights))
 }
 
