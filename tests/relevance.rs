@@ -56,7 +56,8 @@ fn pairs_are_annotated_by_rule_learnt_from_and_judged_on_other_subjects() {
 
     let report = json(&mut command(&["bench", "relevance"]));
     assert_eq!(annotations(&workspace, "small"), rows, "the same recipe annotates the same pairs");
-    let names = ["majority", "bm25", "bi-encoder, hashed", "sft, words", "sft, words and picture", "sft, and reasoning"];
+    let names =
+        ["majority", "bm25", "bi-encoder, hashed", "sft, words", "sft, words and picture", "sft, and reasoning"];
     assert_eq!(systems(&report), names);
     for system in report["systems"].as_array().unwrap() {
         let sets: Vec<&str> = system["scores"].as_array().unwrap().iter().map(|s| s[0].as_str().unwrap()).collect();
@@ -112,7 +113,9 @@ fn a_file_of_judged_pairs_is_measured_too_and_its_bad_rows_are_told() {
     let mut text = String::from("not json\n{\"query\": \"q\", \"title\": \"t\", \"label\": \"X\"}\n");
     for q in 0..40 {
         for (title, label) in [("cable", "E"), ("adapter", "S"), ("charger", "C"), ("garden hose", "I")] {
-            text += &format!("{{\"query\": \"usb {q} cable\", \"product_title\": \"USB {q} {title}\", \"esci_label\": \"{label}\"}}\n");
+            text += &format!(
+                "{{\"query\": \"usb {q} cable\", \"product_title\": \"USB {q} {title}\", \"esci_label\": \"{label}\"}}\n"
+            );
         }
     }
     std::fs::write(&file, text).unwrap();
@@ -125,8 +128,12 @@ fn a_file_of_judged_pairs_is_measured_too_and_its_bad_rows_are_told() {
     assert_eq!(report["log"], "esci");
     // Nobody drew pictures or wrote reasons, so nothing is trained on them.
     assert_eq!(systems(&report), ["majority", "bm25", "bi-encoder, hashed", "sft, words"]);
-    let unused: Vec<_> = report["unused"].as_array().unwrap().iter().map(|u| (&u["reason"], &u["first_line"])).collect();
-    assert_eq!(unused, [(&Value::from("invalid JSON"), &Value::from(1)), (&Value::from("unknown label"), &Value::from(2))]);
+    let unused: Vec<_> =
+        report["unused"].as_array().unwrap().iter().map(|u| (&u["reason"], &u["first_line"])).collect();
+    assert_eq!(
+        unused,
+        [(&Value::from("invalid JSON"), &Value::from(1)), (&Value::from("unknown label"), &Value::from(2))]
+    );
     let text = ok(&mut bench(&file));
     assert!(text.contains("unknown label, first in line 2"), "{text}");
     let bad = dir.path().join("bad.jsonl");

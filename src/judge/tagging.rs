@@ -313,9 +313,9 @@ mod tests {
         let count = |label: &dyn Fn(f64) -> Label| mixed.iter().filter(|(s, l)| label(*s) == *l).count();
         let cuts = || (0..8).map(|i| f64::from(i) + 0.5);
         let triples = cuts().flat_map(|a| cuts().flat_map(move |b| cuts().map(move |c| [a, b, c])));
-        let most = triples.filter(|t| t.is_sorted()).map(|least| {
-            count(&|score| Label::ALL[least.iter().filter(|l| score >= **l).count()])
-        });
+        let most = triples
+            .filter(|t| t.is_sorted())
+            .map(|least| count(&|score| Label::ALL[least.iter().filter(|l| score >= **l).count()]));
         let fitted = Thresholds::fit(&mixed);
         assert_eq!(count(&|score| fitted.label(score)), most.max().unwrap());
     }

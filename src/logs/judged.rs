@@ -52,16 +52,15 @@ pub fn read(path: &Path) -> Result<JudgedFile> {
             continue;
         }
         file.rows_read += 1;
-        let row = pair(&line).and_then(|pair| {
-            match labels.insert((pair.query.clone(), pair.doc.id.clone()), pair.label) {
+        let row =
+            pair(&line).and_then(|pair| match labels.insert((pair.query.clone(), pair.doc.id.clone()), pair.label) {
                 None => Ok(pair),
                 Some(earlier) if earlier == pair.label => Err("duplicate"),
                 Some(earlier) => {
                     labels.insert((pair.query, pair.doc.id), earlier);
                     Err("another label for the same pair")
                 }
-            }
-        });
+            });
         match row {
             Ok(pair) => file.pairs.push(pair),
             Err(reason) => {
@@ -123,7 +122,8 @@ fn doc(value: &Value) -> Option<Doc> {
     }
     let mut print = Fingerprint::default();
     std::iter::once(&doc.title).chain(&doc.tags).chain(&doc.visual).for_each(|text| print.add(text.as_bytes()));
-    let named = value.get("id").and_then(|id| id.as_str().map(str::to_owned).or_else(|| Some(id.as_u64()?.to_string())));
+    let named =
+        value.get("id").and_then(|id| id.as_str().map(str::to_owned).or_else(|| Some(id.as_u64()?.to_string())));
     Some(Doc { id: named.unwrap_or_else(|| print.hex()), ..doc })
 }
 
@@ -158,8 +158,12 @@ mod tests {
         ];
         let file = read_text(&rows.join(&b'\n')).unwrap();
         let pairs: Vec<_> = file.pairs.iter().map(|p| (p.query.as_str(), p.doc.title.as_str(), p.label)).collect();
-        let wanted =
-            [("jaguar car", "Jaguar XJS", 4), ("jaguar car", "Cat", 2), ("usb cable", "USB cable", 4), ("usb cable", "Hub", 2)];
+        let wanted = [
+            ("jaguar car", "Jaguar XJS", 4),
+            ("jaguar car", "Cat", 2),
+            ("usb cable", "USB cable", 4),
+            ("usb cable", "Hub", 2),
+        ];
         assert_eq!(pairs, wanted);
         assert_eq!((file.pairs[1].doc.id.as_str(), file.pairs[1].doc.visual.len()), ("7", 1));
         let skipped: Vec<_> = file.skipped.iter().map(|s| (s.line, s.reason.as_str())).collect();

@@ -120,7 +120,11 @@ impl Tokenizer {
         for (id, label) in found.iter_mut().zip(Label::ALL) {
             let ids = self.encode_plain(label.digit())?;
             let [one] = ids.as_slice() else {
-                anyhow::bail!("the checkpoint's tokenizer makes {} tokens of the digit {}: use another", ids.len(), label.digit())
+                anyhow::bail!(
+                    "the checkpoint's tokenizer makes {} tokens of the digit {}: use another",
+                    ids.len(),
+                    label.digit()
+                )
             };
             *id = *one;
         }
@@ -144,7 +148,11 @@ impl Tokenizer {
             if ids.len() <= most {
                 return Ok(ids);
             }
-            if !(shorten(&mut doc.title) || doc.tags.pop().is_some() || doc.visual.pop().is_some() || shorten(&mut query)) {
+            if !(shorten(&mut doc.title)
+                || doc.tags.pop().is_some()
+                || doc.visual.pop().is_some()
+                || shorten(&mut query))
+            {
                 anyhow::bail!(
                     "the prompt's frame alone takes {} tokens: raise relevance.max_prompt_tokens above {most}",
                     ids.len()
@@ -182,7 +190,8 @@ mod tests {
     fn scoring_a_query_s_documents_together_gives_what_each_gives_alone() {
         let texts = ["jaguar car review", "spotted cat in the jungle", "a b c d e f g"];
         let tokenizer = Tokenizer::train(texts.iter(), 320, &SPECIAL_TOKENS).unwrap();
-        let shape = ModelShape { hidden: 32, layers: 2, heads: 2, kv_heads: 1, head_dim: 16, ffn: 48, ..ModelShape::default() };
+        let shape =
+            ModelShape { hidden: 32, layers: 2, heads: 2, kv_heads: 1, head_dim: 16, ffn: 48, ..ModelShape::default() };
         let config = Config::scratch(&shape, tokenizer.size());
         let policy = Policy::from_scratch(config, tokenizer, 5, &Device::Cpu).unwrap();
         let doc = |title: &str| Doc { title: title.into(), visual: vec!["cat:cars".into()], ..Doc::default() };

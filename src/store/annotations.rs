@@ -68,7 +68,8 @@ impl Store {
             let tx = self.conn.transaction()?;
             tx.execute("DELETE FROM annotation WHERE log = ?1", [log.id])?;
             {
-                let sql = "INSERT INTO annotation (log, split, part, query, doc, label, notes_json) VALUES (?,?,?,?,?,?,?)";
+                let sql =
+                    "INSERT INTO annotation (log, split, part, query, doc, label, notes_json) VALUES (?,?,?,?,?,?,?)";
                 let mut stmt = tx.prepare(sql)?;
                 for row in rows {
                     let notes = serde_json::to_string(&row.notes)?;
@@ -121,7 +122,8 @@ mod tests {
             label,
             notes: Notes::from([(Reason::Rules, "sense yes".to_owned())]),
         };
-        let rows = [row(Split::Train, Part::Hard, 3), row(Split::Test, Part::Salient, 4), row(Split::Train, Part::General, 1)];
+        let rows =
+            [row(Split::Train, Part::Hard, 3), row(Split::Test, Part::Salient, 4), row(Split::Train, Part::General, 1)];
         store.replace_annotations(&log, &rows).unwrap();
         store.replace_annotations(&log, &rows).unwrap();
         assert_eq!(store.annotations(&log, Split::Train).unwrap(), [rows[0].clone(), rows[2].clone()]);

@@ -76,7 +76,7 @@ impl Template {
     /// The prompt for one document of a query; with `visual` it says what is seen in the picture.
     #[must_use]
     pub fn tagging(self, query: &str, doc: &Doc, visual: bool) -> Prompt {
-        let seen = visual.then(|| seen(doc)).unwrap_or_default();
+        let seen = if visual { seen(doc) } else { String::new() };
         if self == Self::Chat {
             let tags = doc.tags.join(", ");
             let mut text = format!("Query: {query}\nTitle: {}\nTags: {tags}\n", doc.title);

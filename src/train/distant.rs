@@ -93,10 +93,13 @@ impl<'a> Catalogue<'a> {
             let others = self.words[*place].iter().filter(|other| *other != word);
             others.for_each(|other| together.entry(other).or_default().push(*place));
         }
-        let bound = |other: &str, both: usize| both >= TOGETHER && both as f64 >= BOUND * self.having[other].len() as f64;
+        let bound =
+            |other: &str, both: usize| both >= TOGETHER && both as f64 >= BOUND * self.having[other].len() as f64;
         let theme = |(other, both): (&'b str, Vec<usize>)| {
             let mut seen: HashMap<&str, usize> = HashMap::new();
-            both.iter().flat_map(|place| &self.docs[*place].visual).for_each(|code| *seen.entry(code).or_default() += 1);
+            both.iter()
+                .flat_map(|place| &self.docs[*place].visual)
+                .for_each(|code| *seen.entry(code).or_default() += 1);
             let shown = seen.into_iter().filter(|(_, n)| *n as f64 >= SHOWN * both.len() as f64).map(|(code, _)| code);
             Theme { words: [word, other], shown: shown.collect() }
         };

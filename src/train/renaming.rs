@@ -13,7 +13,12 @@ const TRIES: usize = 20;
 
 /// A query and its documents with another word for the one of the query that most of the documents share; none where fewer
 /// than two do. Pictures keep what they show.
-pub(super) fn renamed(query: &str, docs: &[&Doc], vocabulary: &[String], rng: &mut ChaCha8Rng) -> Option<(String, Vec<Doc>)> {
+pub(super) fn renamed(
+    query: &str,
+    docs: &[&Doc],
+    vocabulary: &[String],
+    rng: &mut ChaCha8Rng,
+) -> Option<(String, Vec<Doc>)> {
     let texts = |doc: &Doc| std::iter::once(&doc.title).chain(&doc.tags).flat_map(|t| words(t)).collect::<HashSet<_>>();
     let of_docs: Vec<HashSet<String>> = docs.iter().map(|doc| texts(doc)).collect();
     let sharing = |word: &String| of_docs.iter().filter(|of_doc| of_doc.contains(word)).count();
@@ -55,7 +60,8 @@ mod tests {
             visual: vec!["see:jaguar".into()],
             ..Doc::default()
         };
-        let docs = [doc("Jaguar xjs price", &["car", "jaguar"]), doc("Jaguar rosettes", &[]), doc("Volvo price", &["car"])];
+        let docs =
+            [doc("Jaguar xjs price", &["car", "jaguar"]), doc("Jaguar rosettes", &[]), doc("Volvo price", &["car"])];
         let vocabulary = ["jaguar", "tulip", "harbour"].map(str::to_owned);
         let mut rng = stream(1, "renaming", &[]);
         for _ in 0..20 {

@@ -21,13 +21,16 @@ use crate::task::Label;
 /// Pairs shown to a person at each evaluation.
 const SHOWN: usize = 6;
 
+/// A query made of the catalogue, and its documents.
+type Catalogued = (String, Vec<(Doc, Label)>);
+
 /// What is learnt from: a log's annotations, and its rewriting examples where they are mixed in.
 pub(super) struct Pairs {
     pub origin: String,
     pub train: Vec<Annotation>,
     validation: Vec<Annotation>,
     docs: HashMap<String, Doc>,
-    distant: Vec<(String, Vec<(Doc, Label)>)>,
+    distant: Vec<Catalogued>,
     rewriting: Vec<ExampleRow>,
 }
 
@@ -40,7 +43,10 @@ impl Pairs {
         }
         let rewriting = if recipe.relevance.mix > 0.0 { store.examples(log, Split::Train)? } else { Vec::new() };
         if recipe.relevance.mix > 0.0 && rewriting.is_empty() {
-            bail!("relevance.mix is {}, but log {name:?} has no examples: run `core mine --log {name}`", recipe.relevance.mix);
+            bail!(
+                "relevance.mix is {}, but log {name:?} has no examples: run `core mine --log {name}`",
+                recipe.relevance.mix
+            );
         }
         let mut print = Fingerprint::default();
         for row in &train {
@@ -70,9 +76,11 @@ impl Pairs {
         let mut asked: Vec<Asked> = Vec::new();
         for row in rows {
             let doc = self.docs.get(&row.doc);
-            let doc = doc.with_context(|| format!("an annotation names the document {:?}, which its log lacks", row.doc))?;
+            let doc =
+                doc.with_context(|| format!("an annotation names the document {:?}, which its log lacks", row.doc))?;
             let label = Label::of_number(row.label);
-            let label = label.with_context(|| format!("an annotation of {:?} has the label {}", row.query, row.label))?;
+            let label =
+                label.with_context(|| format!("an annotation of {:?} has the label {}", row.query, row.label))?;
             match asked.last_mut().filter(|last| last.query == row.query) {
                 Some(last) => last.docs.push((doc, label, &row.notes)),
                 None => asked.push(Asked { query: &row.query, docs: vec![(doc, label, &row.notes)] }),
@@ -89,12 +97,7 @@ struct Asked<'a> {
 }
 
 /// Lessons of the catalogue, a multiple of the annotated queries.
-fn distant_of(
-    store: &Store,
-    log: &LogInfo,
-    recipe: &Recipe,
-    train: &[Annotation],
-) -> Result<Vec<(String, Vec<(Doc, Label)>)>> {
+fn distant_of(store: &Store, log: &LogInfo, recipe: &Recipe, train: &[Annotation]) -> Result<Vec<Catalogued>> {
     let queries = train.chunk_by(|a, b| a.query == b.query).count();
     let wanted = (recipe.relevance.distant * queries as f64).round() as usize;
     if wanted == 0 {
@@ -118,8 +121,7 @@ pub(super) struct Tagging {
 impl Tagging {
     pub fn new(tokenizer: &Tokenizer, pairs: Pairs, recipe: &Recipe) -> Result<Self> {
         let r = &recipe.relevance;
-        let settings =
-            TaggerSettings { visual: r.visual, max_prompt_tokens: r.max_prompt_tokens, temperature: None };
+        let settings = TaggerSettings { visual: r.visual, max_prompt_tokens: r.max_prompt_tokens, temperature: None };
         let (mut lessons, no_notes) = (Lessons::default(), Notes::new());
         let mut add = |asked: &Asked| -> Result<()> {
             let (group, weights) = lesson(tokenizer, asked, &settings, recipe)?;
@@ -207,7 +209,12 @@ impl Tagging {
 }
 
 /// The group of a query: what its prompts begin with in common, then each document and its answer; and every token's weight.
-fn lesson(tokenizer: &Tokenizer, asked: &Asked, settings: &TaggerSettings, recipe: &Recipe) -> Result<(Group, Vec<f32>)> {
+fn lesson(
+    tokenizer: &Tokenizer,
+    asked: &Asked,
+    settings: &TaggerSettings,
+    recipe: &Recipe,
+) -> Result<(Group, Vec<f32>)> {
     let r = &recipe.relevance;
     // What the picture shows cannot be said by one who does not see it.
     let said = |step: &Reason| settings.visual || *step != Reason::Picture;

@@ -147,7 +147,9 @@ impl World {
     #[must_use]
     pub fn salient(&self, reading: &Reading, video: usize) -> bool {
         let (hidden, lexicon) = (&self.hidden[video], &self.lexicon);
-        let (Asks::Sense { sense: asked, .. }, Topic::Sense(sense)) = (reading.asks, hidden.topic) else { return false };
+        let (Asks::Sense { sense: asked, .. }, Topic::Sense(sense)) = (reading.asks, hidden.topic) else {
+            return false;
+        };
         let head = lexicon.senses[asked].head;
         lexicon.senses[sense].head == head && !hidden.told && self.shown(video, &lexicon.of_head[head]) == Some(sense)
     }
@@ -206,7 +208,9 @@ fn near(lexicon: &Lexicon, asks: &Asks, hidden: &Hidden) -> Near {
         (Asks::Sense { sense, .. }, Topic::Sense(s)) if lexicon.senses[s].head == lexicon.senses[sense].head => {
             Near::OtherSense
         }
-        (Asks::Sense { sense, .. }, Topic::Sense(s)) if lexicon.senses[s].category == lexicon.senses[sense].category => {
+        (Asks::Sense { sense, .. }, Topic::Sense(s))
+            if lexicon.senses[s].category == lexicon.senses[sense].category =>
+        {
             Near::SameField
         }
         (Asks::Sense { sense, .. }, Topic::Other(c)) if c == lexicon.senses[sense].category => Near::SameField,
@@ -282,7 +286,8 @@ mod tests {
         assert_eq!(label(price, Topic::Functional { entry: 0, place: None }, 0), Label::L1);
         let here = Asks::Functional { entry: 0, place: Some(5) };
         let answer = |entry, place| Topic::Functional { entry, place };
-        let labels = [answer(0, Some(5)), answer(0, None), answer(0, Some(6)), answer(1, Some(5))].map(|t| label(here, t, 0));
+        let labels =
+            [answer(0, Some(5)), answer(0, None), answer(0, Some(6)), answer(1, Some(5))].map(|t| label(here, t, 0));
         assert_eq!(labels, [Label::L4, Label::L4, Label::L3, Label::L2]);
         assert_eq!(label(Asks::Functional { entry: 0, place: None }, answer(0, Some(6)), 0), Label::L4);
     }
@@ -298,7 +303,9 @@ mod tests {
         let nears: Vec<Near> = salient.iter().map(|v| world.near(reading, *v)).collect();
         assert!(nears.contains(&Near::Answer) && nears.contains(&Near::OtherSense), "{nears:?}");
         for video in salient {
-            let (doc, Topic::Sense(sense)) = (world.docs.get(video), world.hidden[video].topic) else { panic!("sense") };
+            let (doc, Topic::Sense(sense)) = (world.docs.get(video), world.hidden[video].topic) else {
+                panic!("sense")
+            };
             let s = &world.lexicon.senses[sense];
             let words: Vec<String> = doc.title.to_lowercase().split(' ').map(str::to_owned).chain(doc.tags).collect();
             assert!(words.contains(&"mercury".to_owned()), "{words:?}");

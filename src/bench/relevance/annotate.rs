@@ -115,7 +115,8 @@ impl Annotator<'_> {
     /// Whether neither title nor tags have some word of the query: a lexical gap.
     fn lacks_a_word(&self, query: &str, video: usize) -> bool {
         let doc = self.world.docs().get(video);
-        let there: HashSet<String> = std::iter::once(&doc.title).chain(&doc.tags).flat_map(|text| words(text)).collect();
+        let there: HashSet<String> =
+            std::iter::once(&doc.title).chain(&doc.tags).flat_map(|text| words(text)).collect();
         words(query).any(|word| !there.contains(&word))
     }
 

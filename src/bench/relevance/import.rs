@@ -11,7 +11,12 @@ use crate::recipe::Recipe;
 use crate::store::{Annotation, LogKind, Notes, Part, Store, subject_split};
 
 /// Reads the file into the log of that name, in place of what an earlier reading of a file left there.
-pub(super) fn import(workspace: &Path, recipe: &Recipe, file: &Path, log: &str) -> Result<(Vec<Annotation>, Vec<Unused>)> {
+pub(super) fn import(
+    workspace: &Path,
+    recipe: &Recipe,
+    file: &Path,
+    log: &str,
+) -> Result<(Vec<Annotation>, Vec<Unused>)> {
     let read = read_judged(file)?;
     let mut store = Store::open(workspace)?;
     if let Some(earlier) = store.find_log(log)?.filter(|earlier| earlier.kind != LogKind::Judged.as_str()) {
@@ -65,7 +70,10 @@ mod tests {
         let mut text = String::from("broken\n");
         for round in 0..2 {
             for q in 0..60 {
-                text += &format!("{{\"query\":\"query {q}\",\"title\":\"title {q} {round}\",\"label\":\"{}\"}}\n", ["E", "I"][round]);
+                text += &format!(
+                    "{{\"query\":\"query {q}\",\"title\":\"title {q} {round}\",\"label\":\"{}\"}}\n",
+                    ["E", "I"][round]
+                );
             }
         }
         std::fs::write(&file, text).unwrap();

@@ -75,7 +75,8 @@ pub(super) fn cosines(settings: &SearchPath, pairs: &[(&str, &Doc)]) -> Result<V
             texts.len() - 1
         });
     }
-    let vectors = encoder.passages(&texts, &|_| stop::check("a benchmark is not resumable; run the same command again"))?;
+    let vectors =
+        encoder.passages(&texts, &|_| stop::check("a benchmark is not resumable; run the same command again"))?;
     let cosine = |(query, doc): &(&str, &Doc)| {
         let (a, b) = (&queries[query], &vectors[places[doc.id.as_str()]]);
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();

@@ -114,8 +114,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
             None => (annotate::annotate(workspace, &recipe, journal)?, Vec::new()),
         };
         let log = recipe.name.clone();
-        let mut report =
-            Report { log, counts: counts(&rows), unused, systems: Vec::new(), verdict: Vec::new() };
+        let mut report = Report { log, counts: counts(&rows), unused, systems: Vec::new(), verdict: Vec::new() };
         if !plan.annotate_only {
             measure(workspace, &recipe, plan, &rows, journal, &mut report)?;
         }
