@@ -73,9 +73,9 @@ impl Default for Relevance {
             distant: 3.0,
             mix: 0.0,
             max_prompt_tokens: 96,
-            steps: 600,
+            steps: 900,
             batch: 8,
-            lr: 1e-3,
+            lr: 2e-3,
         }
     }
 }

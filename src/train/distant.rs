@@ -30,12 +30,11 @@ const OTHER: usize = 4;
 const FIELD: usize = 1;
 const STRANGERS: usize = 2;
 
-/// A query and documents by their places in the catalogue.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Distant {
-    pub query: String,
-    pub docs: Vec<(usize, Label)>,
-}
+/// Share of the documents of which nothing is left in words but the first word, where pictures are seen.
+const BARE: f64 = 0.5;
+
+/// A query and documents with their labels.
+pub(super) type Distant = (String, Vec<(Doc, Label)>);
 
 /// Words that several training people typed alone.
 pub(super) fn typed_alone(store: &Store, log: &LogInfo, recipe: &Recipe) -> Result<Vec<String>> {
@@ -52,13 +51,14 @@ pub(super) fn typed_alone(store: &Store, log: &LogInfo, recipe: &Recipe) -> Resu
     Ok(people.into_iter().filter(|(_, who)| who.len() >= PEOPLE).map(|(word, _)| word).collect())
 }
 
-/// So many lessons, about pairs of words drawn anew each time; none where no pair will do.
-pub(super) fn lessons(docs: &[Doc], alone: &[String], wanted: usize, seed: u64) -> Vec<Distant> {
+/// So many lessons, about pairs of words drawn anew each time; none where no pair will do. For a model with eyes some documents
+/// are cut down to the first word, so that nothing but the picture tells their label.
+pub(super) fn lessons(docs: &[Doc], alone: &[String], wanted: usize, visual: bool, seed: u64) -> Vec<Distant> {
     let catalogue = Catalogue::new(docs);
     let themes: Vec<Theme> = alone.iter().flat_map(|word| catalogue.themes(word)).collect();
     let mut rng = stream(seed, "relevance distant", &[]);
     let drawn = (0..wanted).filter_map(|_| themes.choose(&mut rng).cloned()).collect::<Vec<_>>();
-    drawn.iter().map(|theme| catalogue.lesson(theme, &mut rng)).collect()
+    drawn.iter().map(|theme| catalogue.lesson(theme, if visual { BARE } else { 0.0 }, &mut rng)).collect()
 }
 
 /// Two words, and what is seen where both stand.
@@ -107,7 +107,7 @@ impl<'a> Catalogue<'a> {
         found.filter(|theme| !theme.shown.is_empty()).collect()
     }
 
-    fn lesson(&self, theme: &Theme, rng: &mut ChaCha8Rng) -> Distant {
+    fn lesson(&self, theme: &Theme, bare: f64, rng: &mut ChaCha8Rng) -> Distant {
         let shows = |place: &usize| self.docs[*place].visual.iter().any(|code| theme.shown.contains(code.as_str()));
         let seen = |place: &usize| !self.docs[*place].visual.is_empty();
         let same = &self.having[theme.words[0]];
@@ -124,7 +124,13 @@ impl<'a> Catalogue<'a> {
         take(&field, FIELD, Label::L2, rng);
         take(&strangers, STRANGERS, Label::L1, rng);
         docs.shuffle(rng);
-        Distant { query: theme.words.join(" "), docs }
+        let own = |(place, label): (usize, Label)| {
+            let doc = self.docs[place].clone();
+            let cut = self.words[place].contains(theme.words[0]) && rng.random_bool(bare);
+            let (title, tags) = (theme.words[0].to_owned(), Vec::new());
+            (if cut { Doc { title, tags, ..doc } } else { doc }, label)
+        };
+        (theme.words.join(" "), docs.into_iter().map(own).collect())
     }
 }
 
@@ -147,26 +153,33 @@ mod tests {
         docs.push(doc("Jaguar review", &[]));
         docs.extend((0..9).map(|_| doc("Tulips review", &["cat:plants"])));
         docs.push(doc("Volvo", &["cat:cars"]));
-        let made = lessons(&docs, &["jaguar".into(), "unknown".into()], 40, 3);
+        let made = lessons(&docs, &["jaguar".into(), "unknown".into()], 40, false, 3);
         assert_eq!(made.len(), 40);
         // `review` mostly comes without a jaguar, so it picks out nothing.
-        assert!(made.iter().all(|l| ["jaguar xjs", "jaguar rosettes", "jaguar facts"].contains(&l.query.as_str())));
+        assert!(made.iter().all(|(q, _)| ["jaguar xjs", "jaguar rosettes", "jaguar facts"].contains(&q.as_str())));
         let mut of_word_alone = 0;
-        for lesson in made.iter().filter(|l| l.query == "jaguar xjs") {
-            for (place, label) in &lesson.docs {
-                let (title, car) = (&docs[*place].title, docs[*place].visual.iter().any(|v| v == "cat:cars"));
+        for (_, of_lesson) in made.iter().filter(|(query, _)| query == "jaguar xjs") {
+            for (doc, label) in of_lesson {
+                let (title, car) = (&doc.title, doc.visual.iter().any(|v| v == "cat:cars"));
                 let wanted = match (title.contains("Jaguar"), car) {
                     (true, true) => Label::L4,
                     (false, false) => Label::L1,
                     _ => Label::L2,
                 };
                 assert_eq!(*label, wanted, "{title}");
-                assert!(!docs[*place].visual.is_empty(), "nothing is known of what shows nothing");
+                assert!(!doc.visual.is_empty(), "nothing is known of what shows nothing");
                 of_word_alone += usize::from(title == "Jaguar review");
             }
         }
         assert!(of_word_alone > 0);
-        assert_eq!(lessons(&docs, &["jaguar".into()], 5, 9), lessons(&docs, &["jaguar".into()], 5, 9));
-        assert!(lessons(&docs, &[], 5, 1).is_empty() && lessons(&[], &["jaguar".into()], 5, 1).is_empty());
+        let with_eyes = || lessons(&docs, &["jaguar".into()], 20, true, 9);
+        assert_eq!(with_eyes(), with_eyes());
+        let (cut, whole): (Vec<Doc>, Vec<Doc>) = with_eyes()
+            .into_iter()
+            .flat_map(|(_, docs)| docs)
+            .map(|(doc, _)| doc)
+            .partition(|doc| doc.title == "jaguar");
+        assert!(cut.len() > 20 && cut.iter().all(|doc| !doc.visual.is_empty()) && whole.len() > 20);
+        assert!(lessons(&docs, &[], 5, true, 1).is_empty() && lessons(&[], &["jaguar".into()], 5, true, 1).is_empty());
     }
 }

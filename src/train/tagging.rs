@@ -11,18 +11,16 @@ use super::evaluate::Sample;
 use super::objective::Lessons;
 use super::renaming::{copies, renamed};
 use super::sft::Sft;
+use crate::judge::Ratio;
 use crate::judge::tagging::{Tag, Tally, calibrated, fit_temperature, tag_scores};
 use crate::logs::{Doc, words};
 use crate::model::{Group, Policy, TaggerSettings, Tokenizer, common};
 use crate::recipe::{Fingerprint, Reason, Recipe, stream};
-use crate::store::{Annotation, ExampleRow, LogInfo, Notes, Split, Store};
+use crate::store::{Annotation, ExampleRow, LogInfo, Notes, Part, Split, Store};
 use crate::task::Label;
 
 /// Pairs shown to a person at each evaluation.
 const SHOWN: usize = 6;
-
-/// A query made of the catalogue, and its documents.
-type Catalogued = (String, Vec<(Doc, Label)>);
 
 /// What is learnt from: a log's annotations, and its rewriting examples where they are mixed in.
 pub(super) struct Pairs {
@@ -30,7 +28,7 @@ pub(super) struct Pairs {
     pub train: Vec<Annotation>,
     validation: Vec<Annotation>,
     docs: HashMap<String, Doc>,
-    distant: Vec<Catalogued>,
+    distant: Vec<Distant>,
     rewriting: Vec<ExampleRow>,
 }
 
@@ -83,8 +81,11 @@ impl Pairs {
                 label.with_context(|| format!("an annotation of {:?} has the label {}", row.query, row.label))?;
             match asked.last_mut().filter(|last| last.query == row.query) {
                 Some(last) => last.docs.push((doc, label, &row.notes)),
-                None => asked.push(Asked { query: &row.query, docs: vec![(doc, label, &row.notes)] }),
+                None => {
+                    asked.push(Asked { query: &row.query, docs: vec![(doc, label, &row.notes)], parts: Vec::new() })
+                }
             }
+            asked.iter_mut().last().into_iter().for_each(|last| last.parts.push(row.part));
         }
         Ok(asked)
     }
@@ -94,21 +95,19 @@ impl Pairs {
 struct Asked<'a> {
     query: &'a str,
     docs: Vec<(&'a Doc, Label, &'a Notes)>,
+    /// Of each document, which set it is in; none where nobody annotated it.
+    parts: Vec<Part>,
 }
 
 /// Lessons of the catalogue, a multiple of the annotated queries.
-fn distant_of(store: &Store, log: &LogInfo, recipe: &Recipe, train: &[Annotation]) -> Result<Vec<Catalogued>> {
+fn distant_of(store: &Store, log: &LogInfo, recipe: &Recipe, train: &[Annotation]) -> Result<Vec<Distant>> {
     let queries = train.chunk_by(|a, b| a.query == b.query).count();
     let wanted = (recipe.relevance.distant * queries as f64).round() as usize;
     if wanted == 0 {
         return Ok(Vec::new());
     }
     let (docs, alone) = (store.docs(log)?, distant::typed_alone(store, log, recipe)?);
-    let lessons = distant::lessons(&docs, &alone, wanted, recipe.seed);
-    let own = |lesson: Distant| {
-        (lesson.query, lesson.docs.into_iter().map(|(place, label)| (docs[place].clone(), label)).collect())
-    };
-    Ok(lessons.into_iter().map(own).collect())
+    Ok(distant::lessons(&docs, &alone, wanted, recipe.relevance.visual, recipe.seed))
 }
 
 /// The lessons, and what is looked at while they are learnt.
@@ -133,7 +132,7 @@ impl Tagging {
         let vocabulary: Vec<String> = pairs.texts().flat_map(words).collect::<BTreeSet<_>>().into_iter().collect();
         let mut distant = pairs.distant.iter().map(|(query, docs)| {
             let docs = docs.iter().map(|(doc, label)| (doc, *label, &no_notes)).collect();
-            Asked { query, docs }
+            Asked { query, docs, parts: Vec::new() }
         });
         distant.try_for_each(|asked| add(&asked))?;
         for asked in pairs.by_query(&pairs.train)? {
@@ -142,7 +141,7 @@ impl Tagging {
             for _ in 0..copies(r.renamed, &mut rng) {
                 if let Some((query, docs)) = renamed(asked.query, &docs, &vocabulary, &mut rng) {
                     let docs = docs.iter().zip(&asked.docs).map(|(doc, (_, label, notes))| (doc, *label, *notes));
-                    add(&Asked { query: &query, docs: docs.collect() })?;
+                    add(&Asked { query: &query, docs: docs.collect(), parts: Vec::new() })?;
                 }
             }
         }
@@ -158,22 +157,25 @@ impl Tagging {
         Ok(Self { sft: Sft::of(lessons, recipe.seed), settings, pairs })
     }
 
-    /// `loss` of the label, `accuracy`, `accuracy_2`, `macro_f1` and `ece` on validation queries, and some pairs.
+    /// `loss` of the label, `accuracy`, `accuracy_2` (also of each set), `macro_f1` and `ece` on validation queries, and some pairs.
     pub fn evaluate(&self, policy: &Policy, limit: usize) -> Result<(BTreeMap<String, f64>, Vec<Sample>)> {
         let (mut nll, mut tallies, mut samples) = (0.0, Vec::new(), Vec::new());
-        let mut pairs = 0;
+        let (mut pairs, mut by_part) = (0, BTreeMap::<Part, Ratio>::new());
         for asked in self.pairs.by_query(&self.pairs.validation)? {
             if pairs >= limit {
                 break;
             }
             let mut tags = Vec::new();
-            for ((doc, truth, _), logits) in asked.docs.iter().zip(self.logits(policy, &asked)?) {
+            for (((doc, truth, _), part), logits) in
+                asked.docs.iter().zip(&asked.parts).zip(self.logits(policy, &asked)?)
+            {
                 let p = calibrated(logits, 1.0);
                 nll -= p[truth.place()].max(f64::MIN_POSITIVE).ln();
                 let tag = Tag::of(*truth, p);
                 if samples.len() < SHOWN {
                     samples.push(Sample::of_pair(asked.query, &doc.title, *truth, tag));
                 }
+                by_part.entry(*part).or_default().add(f64::from(u8::from(tag.said.relevant() == truth.relevant())));
                 tags.push(tag);
             }
             pairs += tags.len();
@@ -187,7 +189,8 @@ impl Tagging {
             ("macro_f1", scores.macro_f1.value),
             ("ece", scores.ece.value),
         ];
-        Ok((values.map(|(name, value)| (name.to_owned(), value)).into(), samples))
+        let by_part = by_part.into_iter().map(|(part, r)| (format!("accuracy_2/{}", part.as_str()), r.num / r.den));
+        Ok((values.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(by_part).collect(), samples))
     }
 
     /// Fits the temperature on all validation pairs and writes it beside the weights; what it is.
@@ -241,7 +244,6 @@ fn lesson(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Part;
     use crate::task::SPECIAL_TOKENS;
 
     #[test]
@@ -259,7 +261,8 @@ mod tests {
             label: 3,
             notes: Notes::from([(Reason::Rules, format!("sense {attack}")), (Reason::Picture, "cat".into())]),
         };
-        let asked = Asked { query: &row.query, docs: docs.iter().map(|d| (d, Label::L3, &row.notes)).collect() };
+        let asked =
+            Asked { query: &row.query, docs: docs.iter().map(|d| (d, Label::L3, &row.notes)).collect(), parts: vec![] };
         let mut recipe = Recipe::default();
         recipe.relevance.reasoning = vec![Reason::Picture, Reason::Rules];
         let settings = TaggerSettings { visual: true, max_prompt_tokens: 200, temperature: None };
