@@ -101,7 +101,10 @@ pub enum Command {
         /// The objective.
         #[arg(value_enum)]
         objective: Objective,
-        /// Name of the run [default: <log>-sft, <log>-grpo].
+        /// What is learnt.
+        #[arg(long, value_enum, default_value_t = Task::Rewriting)]
+        task: Task,
+        /// Name of the run [default: <log>-sft, <log>-grpo, or <log>-relevance].
         #[arg(long)]
         name: Option<String>,
         /// Log to learn from [default: the recipe's name].
@@ -350,6 +353,15 @@ pub enum Size {
 pub enum Format {
     /// User Behavior Insights.
     Ubi,
+}
+
+/// What a model can learn from a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// When and how to rewrite a query, from mined examples.
+    Rewriting,
+    /// How well a document answers a query, from annotations (`core bench relevance --annotate` makes some).
+    Relevance,
 }
 
 /// Training objectives.

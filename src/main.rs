@@ -89,14 +89,18 @@ fn run(cli: Cli) -> Result<()> {
             let options = Options { name: &name, task: Task::Pretrain, init: None, existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
-        Command::Train { objective, name, log, init, resume, fresh } => {
+        Command::Train { objective, task, name, log, init, resume, fresh } => {
             let recipe = recipe()?;
             let log = log.unwrap_or_else(|| recipe.name.clone());
-            let (task, suffix) = match objective {
-                Objective::Sft => (Task::Sft { log: &log }, "sft"),
-                Objective::Grpo => (Task::Grpo { log: &log }, "grpo"),
+            let (task, ending) = match (objective, task) {
+                (Objective::Sft, cli::Task::Rewriting) => (Task::Sft { log: &log }, "sft"),
+                (Objective::Sft, cli::Task::Relevance) => (Task::Tagging { log: &log }, "relevance"),
+                (Objective::Grpo, cli::Task::Rewriting) => (Task::Grpo { log: &log }, "grpo"),
+                (Objective::Grpo, cli::Task::Relevance) => {
+                    return Err(Usage("rewards are those of rewriting: train relevance by example (sft)".into()).into());
+                }
             };
-            let name = name.unwrap_or_else(|| format!("{log}-{suffix}"));
+            let name = name.unwrap_or_else(|| format!("{log}-{ending}"));
             let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
@@ -259,6 +263,12 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let recipe = Recipe::load(source(global))?;
             let report = bench::decoding::run(workspace, &recipe, &model, examples as usize)?;
             return show(&report, bench::decoding::Report::table, json);
+        }
+        cli::Bench::Relevance { data, annotate, init } => {
+            let data = data.map(|file| (file.clone(), log_name(&file)));
+            let plan = bench::relevance::Plan { data, annotate_only: annotate, init };
+            let report = bench::relevance::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
+            return say(&if json { format!("{}\n", serde_json::to_string(&report)?) } else { report.to_text() });
         }
         cli::Bench::Fake { keys } => {
             let report = bench::fake::run(keys as usize, steps.unwrap_or(200_000))?;

@@ -9,6 +9,7 @@ mod compare;
 pub mod decoding;
 pub mod fake;
 mod machine;
+pub mod relevance;
 pub mod rewards;
 mod scratch;
 mod search;

@@ -76,6 +76,18 @@ pub enum Bench {
         #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         examples: u32,
     },
+    /// Taggers of relevance side by side on annotated pairs: words, vectors, and models from the base.
+    Relevance {
+        /// Judged pairs instead of the recipe's log: JSON lines of query, document (or title) and label (L1 … L4, or ESCI's).
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        /// Write the annotations, and stop there.
+        #[arg(long)]
+        annotate: bool,
+        /// What models start from.
+        #[arg(long, default_value = "base", value_name = "base|FOLDER|OWNER/NAME")]
+        init: String,
+    },
     /// Lookups in a fake index, one timed at a time.
     Fake {
         /// Queries in it.

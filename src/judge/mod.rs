@@ -10,6 +10,7 @@ pub mod reward;
 pub mod trec;
 mod sequential;
 mod stats;
+pub mod tagging;
 
 pub use experiment::{Decay, Decision, Design, Experiment, Look, Null, NullMetric, Row, Treatment, Trial};
 pub use offline::{Answer, Scores, score};

@@ -206,6 +206,19 @@ fn draw(seed: u64, index: usize, stream: u64) -> ChaCha8Rng {
     rng
 }
 
+/// Places of one bootstrap draw among `n`, as [`compare`] draws them.
+pub(super) fn resampled(n: usize, seed: u64, index: usize) -> impl Iterator<Item = usize> {
+    let mut rng = draw(seed, index, 0);
+    (0..n).map(move |_| rng.random_range(0..n))
+}
+
+/// 2.5th and 97.5th percentile of a bootstrap distribution, which is sorted for it; draws that are no number do not count.
+pub(super) fn interval(draws: &mut Vec<f64>) -> (f64, f64) {
+    draws.retain(|x| !x.is_nan());
+    draws.sort_by(f64::total_cmp);
+    (percentile(draws, 0.025), percentile(draws, 0.975))
+}
+
 /// Ratio of sums in each arm; none where an arm has no chances.
 fn ratios(people: impl Iterator<Item = (Ratio, Ratio)>) -> Option<(f64, f64)> {
     let (mut control, mut treatment) = (Ratio::default(), Ratio::default());

@@ -113,6 +113,15 @@ impl Wanted {
     }
 }
 
+/// Place of each completion's last token among all completion tokens, in the order group, completion; none is empty.
+pub(super) fn last_places(groups: &[Group]) -> impl Iterator<Item = usize> {
+    let completions = groups.iter().flat_map(|group| &group.completions);
+    completions.scan(0, |before, completion| {
+        *before += completion.len();
+        Some(*before - 1)
+    })
+}
+
 /// Log-probabilities of the targets, `[tokens]`, from logits `[tokens, V]`.
 pub(super) fn log_of_chosen(logits: &Tensor, targets: &Tensor, temperature: f64) -> candle_core::Result<Tensor> {
     let logits = if temperature == 1.0 { logits.clone() } else { (logits / temperature)? };

@@ -3,8 +3,9 @@
 use anyhow::{Result, bail, ensure};
 use candle_core::{CpuStorage, Storage, Tensor};
 
+use super::batch::{Wanted, last_places};
 use super::engine::{Engine, How, Packed, Params, Values};
-use super::{Group, Policy};
+use super::{Group, Policy, transformer};
 
 /// `d loss / d logprob` for each completion token of a group: gets the group's place in the batch and its own
 /// log-probabilities (in the order completion, token). Called once a group, from any thread.
@@ -67,6 +68,35 @@ impl Policy {
         }
         let engine = self.engine()?;
         self.on_slices(|params| Ok(engine.logprobs(params, groups, temperature as f32)))
+    }
+
+    /// Logits of some tokens where the last token of each completion is predicted, in the order group, completion, choice;
+    /// which token stands there does not matter.
+    ///
+    /// # Errors
+    /// Those of [`Policy::logprobs`]; an empty completion; a choice outside the vocabulary.
+    pub fn choice_logits(&self, groups: &[Group], choices: &[u32]) -> Result<Vec<f32>> {
+        self.check_groups(groups)?;
+        ensure!(groups.iter().all(|g| g.completions.iter().all(|c| !c.is_empty())), "a completion has no last token");
+        ensure!(choices.iter().all(|id| (*id as usize) < self.config.vocab), "a choice lies outside the vocabulary");
+        if self.device().is_cpu() {
+            let engine = self.engine()?;
+            return self.on_slices(|params| Ok(engine.last_choices(params, groups, choices)));
+        }
+        self.choice_logits_in_graph(groups, choices)
+    }
+
+    /// [`Policy::choice_logits`] from candle's own operations: for devices other than the CPU, and the engine's reference.
+    ///
+    /// # Errors
+    /// Those of [`Policy::choice_logits`].
+    pub fn choice_logits_in_graph(&self, groups: &[Group], choices: &[u32]) -> Result<Vec<f32>> {
+        let Wanted { batch, rows, .. } = Wanted::new(groups, &self.device)?;
+        let hidden = transformer::hidden_of(&self.pass(&batch)?, &self.plain, &batch, &rows)?;
+        let last: Vec<u32> = last_places(groups).map(|place| place as u32).collect();
+        let logits = self.plain.logits(&hidden.index_select(&Tensor::new(last, &self.device)?, 0)?)?;
+        let chosen = logits.index_select(&Tensor::new(choices, &self.device)?, 1)?;
+        Ok(chosen.flatten_all()?.to_vec1()?)
     }
 
     pub(super) fn engine(&self) -> Result<Engine> {

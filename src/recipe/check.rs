@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Fake, Lora, Recipe, World};
+use super::{Fake, Lora, Recipe, Relevance, World};
 
 /// Refuses the first value out of bounds.
 pub(super) fn check(r: &Recipe) -> Result<()> {
@@ -55,8 +55,10 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     );
     ensure!(g.temperature > 0.0, "grpo.temperature is 0: completions of one prompt would all be the same");
     ensure!(g.resample <= 16, "grpo.resample is {}: use 16 or less", g.resample);
+    check_relevance(&r.relevance)?;
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
-    for (key, lr) in [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr)].into_iter().chain(scratch) {
+    let own = [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr), ("relevance.lr", r.relevance.lr)];
+    for (key, lr) in own.into_iter().chain(scratch) {
         ensure!(lr > 0.0 && lr.is_finite(), "{key} is {lr}: must be above 0");
     }
     Ok(())
@@ -145,6 +147,14 @@ fn check_fake(fake: &Fake) -> Result<()> {
     Ok(())
 }
 
+fn check_relevance(relevance: &Relevance) -> Result<()> {
+    let (mix, reasoning) = (relevance.mix, &relevance.reasoning);
+    ensure!(mix <= 0.9, "relevance.mix is {mix}: use 0.9 or less, `core train sft` alone trains on rewriting only");
+    let twice = reasoning.iter().enumerate().find(|(i, reason)| reasoning[..*i].contains(reason));
+    ensure!(twice.is_none(), "relevance.reasoning is {reasoning:?}: name each step once");
+    Ok(())
+}
+
 fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
     vec![
         ("world.births_per_week", r.world.births_per_week),
@@ -176,6 +186,10 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("train.renamed", r.train.renamed),
         ("train.prompt_weight", r.train.prompt_weight),
         ("train.replay", r.train.replay),
+        ("relevance.held_out", r.relevance.held_out),
+        ("relevance.reasoning_weight", r.relevance.reasoning_weight),
+        ("relevance.document_weight", r.relevance.document_weight),
+        ("relevance.mix", r.relevance.mix),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
         ("reward.relevance_gate", r.reward.relevance_gate),
@@ -216,6 +230,10 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("grpo.prompts", r.grpo.prompts),
         ("grpo.num_iterations", r.grpo.num_iterations as usize),
         ("grpo.max_completion_length", r.grpo.max_completion_length),
+        ("relevance.queries", r.relevance.queries),
+        ("relevance.max_prompt_tokens", r.relevance.max_prompt_tokens),
+        ("relevance.steps", r.relevance.steps as usize),
+        ("relevance.batch", r.relevance.batch),
         ("search.page", r.search.page),
         ("search.recall", r.search.recall),
         ("search.rawrank", r.search.rawrank),
@@ -263,6 +281,8 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("pretrain.repeat", r.pretrain.repeat),
         ("pretrain.typos", r.pretrain.typos),
         ("pretrain.split", r.pretrain.split),
+        ("relevance.renamed", r.relevance.renamed),
+        ("relevance.distant", r.relevance.distant),
         ("train.weight_decay", r.train.weight_decay),
         ("train.max_grad_norm", r.train.max_grad_norm),
         ("search.popularity_weight", r.search.popularity_weight),

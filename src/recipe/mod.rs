@@ -6,6 +6,7 @@
 mod check;
 mod errors;
 mod experiment;
+mod relevance;
 mod reward;
 mod searching;
 mod sections;
@@ -20,6 +21,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
+pub use relevance::{Reason, Relevance};
 pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
@@ -63,6 +65,8 @@ pub struct Recipe {
     pub grpo: Grpo,
     /// Adapters instead of full fine-tuning.
     pub lora: Lora,
+    /// Annotated pairs, and the model that learns from them.
+    pub relevance: Relevance,
     /// The search path that rewriting stands beside.
     pub search: SearchPath,
     /// The simulated experiment.
@@ -90,6 +94,7 @@ impl Default for Recipe {
             reward: Reward::default(),
             grpo: Grpo::default(),
             lora: Lora::default(),
+            relevance: Relevance::default(),
             search: SearchPath::default(),
             ab: AbTest::default(),
             baselines: Baselines::default(),
@@ -171,6 +176,9 @@ mod tests {
             ("[fake]\nexamination = []\n", "fake.examination"),
             ("[fake]\nmin_people = 0\n", "fake.min_people"),
             ("[search]\nencoder = ''\n", "search.encoder"),
+            ("[relevance]\nmix = 1.0\n", "relevance.mix"),
+            ("[relevance]\nreasoning = ['rules', 'rules']\n", "relevance.reasoning"),
+            ("[relevance]\nlr = 0\n", "relevance.lr"),
             ("[search.encoding]\nmax_tokens = 0\n", "search.encoding.max_tokens"),
         ] {
             let error = format!("{:#}", Recipe::parse(text, "my.toml").unwrap_err());

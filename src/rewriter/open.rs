@@ -8,7 +8,7 @@ use super::{
     Answerable, Association, Cooccurrence, CopyRule, Decoder, Feedback, FrequentGain, MAX_NEW_TOKENS, Nearest, PolicyRewriter,
     Rewriter, Transitions, ValidQueries, Whose,
 };
-use crate::model::{Keep, Policy, device, hub, runs};
+use crate::model::{Keep, Policy, TAGGER, device, hub, runs};
 use crate::recipe::{Decoding, Mine, Recipe};
 use crate::search::{Engine, index_dir};
 use crate::store::{Session, Split, Store};
@@ -109,14 +109,16 @@ fn learn<T: Default>(workspace: &Path, recipe: &Recipe, add: impl Fn(&mut T, &Se
     Ok(seen)
 }
 
-/// The run that a command uses when none is named: the newest one with a checkpoint.
+/// The run that a command uses when none is named: the newest one with a checkpoint, those of relevance models left out.
 ///
 /// # Errors
 /// A workspace without checkpoints.
 pub fn newest_run(workspace: &Path) -> Result<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(workspace.join("runs")).into_iter().flatten().flatten() {
-        if let Some((folder, _)) = runs::latest(&entry.path())? {
+        if let Some((folder, _)) = runs::latest(&entry.path())?
+            && !folder.join(TAGGER).exists()
+        {
             let made = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
             found.push((made, entry.file_name().to_string_lossy().into_owned()));
         }

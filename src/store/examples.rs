@@ -20,7 +20,7 @@ pub enum Split {
 }
 
 impl Split {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Validation => "validation",

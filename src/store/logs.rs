@@ -19,6 +19,8 @@ pub enum LogKind {
     Ubi,
     /// What a server showed, and what came back.
     Served,
+    /// A file of judged pairs.
+    Judged,
 }
 
 impl LogKind {
@@ -29,6 +31,7 @@ impl LogKind {
             Self::World => "world",
             Self::Ubi => "ubi",
             Self::Served => "served",
+            Self::Judged => "judged",
         }
     }
 }
@@ -41,7 +44,7 @@ pub struct LogInfo {
     pub id: i64,
     /// Unique name.
     pub name: String,
-    /// `world`, `ubi` or `served`.
+    /// `world`, `ubi`, `served` or `judged`.
     pub kind: String,
     /// Recipe fingerprint, or path of the file.
     pub origin: String,
@@ -180,10 +183,22 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn docs(&self, log: &LogInfo) -> Result<Vec<Doc>> {
-        let mut stmt = self.conn.prepare(
+        self.docs_where(log, "log = ?1")
+    }
+
+    /// The documents of a log that an annotation names.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn annotated_docs(&self, log: &LogInfo) -> Result<Vec<Doc>> {
+        self.docs_where(log, "log = ?1 AND id IN (SELECT doc FROM annotation WHERE log = ?1)")
+    }
+
+    fn docs_where(&self, log: &LogInfo, condition: &str) -> Result<Vec<Doc>> {
+        let mut stmt = self.conn.prepare(&format!(
             "SELECT id, title, tags_json, creator, duration_s, published_ms, popularity, visual_json
-             FROM doc WHERE log = ?1 ORDER BY id",
-        )?;
+             FROM doc WHERE {condition} ORDER BY id"
+        ))?;
         let mut rows = stmt.query([log.id])?;
         let mut docs = Vec::new();
         while let Some(r) = rows.next()? {

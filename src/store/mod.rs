@@ -2,6 +2,7 @@
 //!
 //! The schema is documented in `schema.sql` and the files of later versions beside it. WAL lets `watch` and `serve` read while a run writes.
 
+mod annotations;
 mod examples;
 mod health;
 mod lock;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+pub use annotations::{Annotation, Notes, Part};
 pub use examples::{ExampleRow, Split};
 pub use health::{Health, health};
 pub use lock::Lock;
@@ -28,10 +30,11 @@ pub use peer::FullText;
 pub use queries::{Births, QueryDay, Typed};
 pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
 pub use served::{Appender, Feedback, Served, Taken};
-pub use split::{person_split, training_ends_ms};
+pub use split::{person_split, subject_split, training_ends_ms};
 
 /// Each entry takes the store from version `index` to `index + 1`.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_served.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("schema_served.sql"), include_str!("schema_annotations.sql")];
 
 /// Name of the store inside a workspace folder.
 pub const FILE_NAME: &str = "core.db";

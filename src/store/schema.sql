@@ -4,7 +4,7 @@
 CREATE TABLE log (
     id         INTEGER PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,
-    kind       TEXT NOT NULL,               -- world | ubi | served
+    kind       TEXT NOT NULL,               -- world | ubi | served | judged
     origin     TEXT NOT NULL,               -- recipe hash, or path of the file
     rows_read  INTEGER NOT NULL DEFAULT 0,
     created_ms INTEGER NOT NULL

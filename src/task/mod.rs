@@ -1,6 +1,7 @@
-//! What a prompt and its target look like. One task so far: rewriting.
+//! What a prompt and its target look like: rewriting a query, tagging a document's relevance.
 
 mod rewriting;
+mod tagging;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ pub use rewriting::{
     END_OF_TEXT, IM_END, IM_START, Message, PLACE, Piece, Prompt, REJECT, SEARCHED, SPECIAL_TOKENS, Template, WATCHED,
     drop_oldest, spaced,
 };
+pub use tagging::Label;
 
 /// What should be done about a query: `<reject>` leaves it alone (WeWrite §2.2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

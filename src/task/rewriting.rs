@@ -20,8 +20,10 @@ pub const WATCHED: &str = "<|watched|>";
 pub const SEARCHED: &str = "<|searched|>";
 /// Begins a place.
 pub const PLACE: &str = "<|place|>";
-const QUERY: &str = "<|query|>";
-const REWRITE: &str = "<|rewrite|>";
+/// Begins the query.
+pub(super) const QUERY: &str = "<|query|>";
+/// Begins the answer.
+pub(super) const REWRITE: &str = "<|rewrite|>";
 /// The plain template's `<reject>`, one token.
 pub const REJECT: &str = "<|reject|>";
 

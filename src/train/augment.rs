@@ -114,7 +114,7 @@ fn renamed(
 }
 
 /// A word of the log, or one coined of two of them.
-fn other_word(vocabulary: &[String], rng: &mut ChaCha8Rng) -> Option<String> {
+pub(super) fn other_word(vocabulary: &[String], rng: &mut ChaCha8Rng) -> Option<String> {
     let word = vocabulary.choose(rng)?;
     if rng.random_bool(0.5) {
         return Some(word.clone());

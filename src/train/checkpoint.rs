@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, precision_here, runs};
-use crate::recipe::{Grpo, Pretrain, Recipe, Reward, Train};
+use crate::recipe::{Grpo, Pretrain, Recipe, Relevance, Reward, Train};
 
 /// AdamW's moments beside the weights.
 pub(super) const MOMENTS: &str = "optimizer.safetensors";
@@ -40,16 +40,22 @@ pub(super) struct Fingerprint {
     /// What it earns them by.
     #[serde(default)]
     reward: Option<Reward>,
+    /// The tagging; none of a run on another task.
+    #[serde(default)]
+    relevance: Option<Relevance>,
 }
 
 impl Fingerprint {
     /// Of a run on a log's examples.
     pub fn of_log(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
-        let (Task::Sft { log } | Task::Grpo { log }) = options.task else { return Self::of_stream(recipe, options) };
+        let (Task::Sft { log } | Task::Grpo { log } | Task::Tagging { log }) = options.task else {
+            return Self::of_stream(recipe, options);
+        };
         let (log, log_origin) = (log.to_owned(), log_origin.to_owned());
         let rewarded = matches!(options.task, Task::Grpo { .. });
         let (grpo, reward) = (rewarded.then(|| recipe.grpo.clone()), rewarded.then(|| recipe.reward.clone()));
-        Self { log, log_origin, examples, pretrain: None, grpo, reward, ..Self::of_stream(recipe, options) }
+        let relevance = matches!(options.task, Task::Tagging { .. }).then(|| recipe.relevance.clone());
+        Self { log, log_origin, examples, pretrain: None, grpo, reward, relevance, ..Self::of_stream(recipe, options) }
     }
 
     /// Of a run on documents made on the fly.
@@ -74,6 +80,7 @@ impl Fingerprint {
             pretrain: Some(recipe.pretrain.clone()),
             grpo: None,
             reward: None,
+            relevance: None,
         }
     }
 }
@@ -156,6 +163,7 @@ pub(super) fn save(
     policy: &Policy,
     optimizer: &AdamW,
     fingerprint: &Fingerprint,
+    beside: impl Fn(&Path) -> Result<()>,
     keep: usize,
 ) -> Result<PathBuf> {
     let target = runs::step_dir(dir, step);
@@ -165,6 +173,7 @@ pub(super) fn save(
             None => policy.save(inside, None)?,
         }
         optimizer.save(&inside.join(MOMENTS))?;
+        beside(inside)?;
         let state = State { step, num_tokens, fingerprint: fingerprint.clone() };
         Ok(std::fs::write(inside.join(STATE), serde_json::to_vec_pretty(&state)?)?)
     })?;

@@ -6,9 +6,10 @@ use anyhow::Result;
 
 use crate::journal::Event;
 use crate::judge::reading::Read;
+use crate::judge::tagging::Tag;
 use crate::model::{Decoding, Group, Policy};
 use crate::store::ExampleRow;
-use crate::task::{Target, context_line};
+use crate::task::{Label, Target, context_line};
 
 /// Examples scored together.
 const BATCH: usize = 32;
@@ -29,6 +30,12 @@ impl Sample {
     /// The last question of a document.
     pub fn of_document(read: Read) -> Self {
         Self { query: read.kind.name().into(), context: read.context, target: read.target, output: read.output }
+    }
+
+    /// A query and a document, with the label it has and the one it got.
+    pub fn of_pair(query: &str, title: &str, truth: Label, tag: Tag) -> Self {
+        let output = format!("{} ({:.0} % relevant)", tag.said, 100.0 * tag.relevant);
+        Self { query: query.to_owned(), context: title.to_owned(), target: truth.to_string(), output }
     }
 
     pub fn into_event(self, step: u64) -> Event {

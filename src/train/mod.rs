@@ -8,13 +8,16 @@ pub mod optim;
 
 mod augment;
 mod checkpoint;
+mod distant;
 mod evaluate;
 mod objective;
 mod pretrain;
 mod reinforced;
+mod renaming;
 mod rollouts;
 mod sft;
 mod start;
+mod tagging;
 mod taught;
 mod trainer;
 
@@ -54,6 +57,11 @@ pub enum Task<'a> {
     },
     /// To rewrite for rewards, the examples beside them (`[grpo]`, `[reward]`).
     Grpo {
+        /// Name of the log.
+        log: &'a str,
+    },
+    /// To tag the relevance of documents, from the annotations of a log.
+    Tagging {
         /// Name of the log.
         log: &'a str,
     },
@@ -123,6 +131,11 @@ fn of_start(recipe: &Recipe, options: &Options) -> Recipe {
     let mut recipe = recipe.clone();
     if let Task::Grpo { .. } = options.task {
         (recipe.train.steps, recipe.train.lr, recipe.train.from_scratch) = (recipe.grpo.steps, recipe.grpo.lr, None);
+        return recipe;
+    }
+    if let Task::Tagging { .. } = options.task {
+        let (train, own) = (&mut recipe.train, &recipe.relevance);
+        (train.steps, train.batch, train.lr, train.from_scratch) = (own.steps, own.batch, own.lr, None);
         return recipe;
     }
     if let (None, Some(scratch)) = (options.init, recipe.train.from_scratch.take()) {

@@ -1,6 +1,7 @@
 //! What can be learnt from, behind one face: lessons for a step, and how far the model has come.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -8,6 +9,7 @@ use super::evaluate::{self, Sample};
 use super::pretrain::Stream;
 use super::reinforced::{Reinforced, Rewarded};
 use super::sft::Sft;
+use super::tagging::Tagging;
 use crate::journal::Event;
 use crate::model::{Group, Policy};
 use crate::recipe::Train;
@@ -68,6 +70,8 @@ pub(super) enum Objective {
     Sft { sft: Sft, validation: Vec<ExampleRow> },
     /// To rewrite for rewards, by the policy's own tries.
     Grpo(Box<Reinforced>),
+    /// To tag relevance: a log's annotations.
+    Tagging(Box<Tagging>),
 }
 
 impl Objective {
@@ -77,6 +81,7 @@ impl Objective {
             Self::Pretrain(_) => 0,
             Self::Sft { sft, .. } => sft.len(),
             Self::Grpo(own) => own.sft().len(),
+            Self::Tagging(tagging) => tagging.sft.len(),
         }
     }
 
@@ -86,6 +91,7 @@ impl Objective {
         let lessons = match self {
             Self::Pretrain(stream) => stream.next_batch(step, train)?,
             Self::Sft { sft, .. } => sft.next_batch(step, train)?,
+            Self::Tagging(tagging) => tagging.sft.next_batch(step, train)?,
             Self::Grpo(own) => return own.next_step(policy, step, train),
         };
         Ok(Step { lessons, likelihood: 1.0, ..Step::default() })
@@ -102,6 +108,7 @@ impl Objective {
             Self::Pretrain(stream) => stream.largest_batch(train),
             Self::Sft { sft, .. } => sft.largest_batch(train),
             Self::Grpo(own) => own.sft().largest_batch(train),
+            Self::Tagging(tagging) => tagging.sft.largest_batch(train),
         }
     }
 
@@ -111,7 +118,23 @@ impl Objective {
             Self::Pretrain(_) => None,
             Self::Sft { sft, .. } => Some(sft.epoch(step, train)),
             Self::Grpo(own) => Some(own.sft().epoch(step, train)),
+            Self::Tagging(tagging) => Some(tagging.sft.epoch(step, train)),
         }
+    }
+
+    /// What a checkpoint holds beside weights and moments.
+    pub fn beside(&self, folder: &Path) -> Result<()> {
+        match self {
+            Self::Tagging(tagging) => tagging.settings.save(folder),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is left to do with the last checkpoint; a sentence about it.
+    pub fn close(&self, policy: &Policy, folder: &Path) -> Result<Option<String>> {
+        let Self::Tagging(tagging) = self else { return Ok(None) };
+        let temperature = tagging.calibrate(policy, folder)?;
+        Ok(Some(format!("labels are likeliest at temperature {temperature:.3} on the validation pairs")))
     }
 
     /// Metrics on what is not trained on, and some answers to look at.
@@ -124,6 +147,7 @@ impl Objective {
             Self::Grpo(own) => {
                 evaluate::evaluate(policy, &own.validation, train.eval_examples, train.max_prompt_tokens)
             }
+            Self::Tagging(tagging) => tagging.evaluate(policy, train.eval_examples),
         }
     }
 }

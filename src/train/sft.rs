@@ -44,6 +44,16 @@ impl Sft {
         Ok(Self { groups, weights, seed: recipe.seed, replay })
     }
 
+    /// What is encoded already.
+    pub fn of(lessons: Lessons, seed: u64) -> Self {
+        Self { groups: lessons.groups, weights: lessons.weights, seed, replay: None }
+    }
+
+    /// The encoded examples, each with the weights of its tokens.
+    pub fn into_lessons(self) -> Vec<(Group, Vec<f32>)> {
+        self.groups.into_iter().zip(self.weights).collect()
+    }
+
     /// Training examples.
     pub fn len(&self) -> usize {
         self.groups.len()

@@ -12,6 +12,7 @@ use super::pretrain::{self, Stream};
 use super::reinforced::Reinforced;
 use super::rollouts::Rollouts;
 use super::sft::Sft;
+use super::tagging::{Pairs, Tagging};
 use super::trainer::Trainer;
 use super::{Existing, Options, Task, taught};
 use crate::journal::Journal;
@@ -26,11 +27,19 @@ use crate::task::{SPECIAL_TOKENS, spaced};
 enum Data {
     Stream,
     Log { origin: String, examples: Vec<ExampleRow>, taught: Vec<ExampleRow>, validation: Vec<ExampleRow> },
+    Pairs(Pairs),
 }
 
 impl Data {
     fn of(workspace: &Path, task: Task, recipe: &Recipe) -> Result<Self> {
-        let (Task::Sft { log: name } | Task::Grpo { log: name }) = task else { return Ok(Self::Stream) };
+        let name = match task {
+            Task::Pretrain => return Ok(Self::Stream),
+            Task::Sft { log } | Task::Grpo { log } => log,
+            Task::Tagging { log } => {
+                let store = Store::open(workspace)?;
+                return Ok(Self::Pairs(Pairs::load(&store, &store.log(log)?, recipe)?));
+            }
+        };
         let store = Store::open(workspace)?;
         let log = store.log(name)?;
         let examples = store.examples(&log, Split::Train)?;
@@ -48,21 +57,24 @@ impl Data {
             Self::Log { origin, examples, taught, .. } => {
                 Fingerprint::of_log(recipe, options, origin, examples.len() + taught.len())
             }
+            Self::Pairs(pairs) => Fingerprint::of_log(recipe, options, &pairs.origin, pairs.train.len()),
         }
     }
 
     /// A tokenizer made from the training text.
     fn tokenizer(&self, recipe: &Recipe) -> Result<Tokenizer> {
-        let Self::Log { examples, taught, .. } = self else { return pretrain::tokenizer(recipe) };
+        let (examples, taught) = match self {
+            Self::Stream => return pretrain::tokenizer(recipe),
+            Self::Pairs(pairs) => return tokenizer_of(pairs.texts(), recipe),
+            Self::Log { examples, taught, .. } => (examples, taught),
+        };
         let texts = examples.iter().chain(taught).flat_map(|e| {
             let of_context = e.context.watched.iter().map(|seen| seen.title.as_str());
             let queries = e.context.queries.iter().map(String::as_str);
             let place = e.context.place.as_deref();
             of_context.chain(queries).chain(place).chain([e.query.as_str()]).chain(e.target.as_deref())
         });
-        // Spaced as in the prompts, so that merges are learnt on what will be read.
-        let texts = texts.map(spaced);
-        Tokenizer::train(texts, recipe.model.vocab, &SPECIAL_TOKENS).context("training the tokenizer")
+        tokenizer_of(texts, recipe)
     }
 
     fn objective(self, start: &Start, tokenizer: &Tokenizer) -> Result<Objective> {
@@ -79,8 +91,14 @@ impl Data {
                     _ => Objective::Sft { sft, validation },
                 }
             }
+            Self::Pairs(pairs) => Objective::Tagging(Box::new(Tagging::new(tokenizer, pairs, recipe)?)),
         })
     }
+}
+
+/// A tokenizer of texts spaced as in the prompts, so that merges are learnt on what will be read.
+fn tokenizer_of<'a>(texts: impl Iterator<Item = &'a str> + Send, recipe: &Recipe) -> Result<Tokenizer> {
+    Tokenizer::train(texts.map(spaced), recipe.model.vocab, &SPECIAL_TOKENS).context("training the tokenizer")
 }
 
 /// Everything a run needs before its first step.

@@ -1,7 +1,7 @@
 //! The loop: batch → log-probabilities → loss → backward → step → journal → evaluate or save when due.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -67,8 +67,12 @@ impl Trainer<'_> {
             }
         }
         progress.finish(&format!("{} steps", steps - first));
+        let checkpoint = runs::step_dir(&self.dir, self.step);
+        if let Some(note) = self.objective.close(&self.policy, &checkpoint)? {
+            journal.note(note)?;
+        }
         Ok(Summary {
-            checkpoint: runs::step_dir(&self.dir, self.step),
+            checkpoint,
             steps: self.step,
             steps_now: self.step - first,
             parameters: self.policy.vars().iter().map(|(_, var)| var.elem_count()).sum(),
@@ -135,7 +139,9 @@ impl Trainer<'_> {
 
     fn save(&self) -> Result<PathBuf> {
         let at = (self.step, self.num_tokens);
-        checkpoint::save(&self.dir, at, &self.policy, &self.optimizer, &self.fingerprint, self.recipe.train.keep)
+        let beside = |folder: &Path| self.objective.beside(folder);
+        let keep = self.recipe.train.keep;
+        checkpoint::save(&self.dir, at, &self.policy, &self.optimizer, &self.fingerprint, beside, keep)
     }
 }
 

@@ -12,6 +12,7 @@ mod needs;
 mod people;
 mod phrasing;
 mod probing;
+mod rules;
 mod session;
 mod shelf;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use look::SearchTruth;
 pub use needs::{Need, Want};
 pub use phrasing::Phrasing;
 pub use probing::Probe;
+pub use rules::{Near, Reading, Readings};
 pub use session::{Asked, SearchFn, SimSession};
 
 /// A result page as people meet it.

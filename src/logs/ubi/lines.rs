@@ -3,10 +3,10 @@
 use std::io::{BufRead, Result};
 
 /// Longest line taken, in bytes. A longer one is passed over; only its start is kept.
-pub(super) const LIMIT: usize = 1 << 20;
+pub(in crate::logs) const LIMIT: usize = 1 << 20;
 
 /// One line, without its newline.
-pub(super) struct Line<'a> {
+pub(in crate::logs) struct Line<'a> {
     /// From 1.
     pub number: usize,
     /// At most [`LIMIT`] bytes.
@@ -20,19 +20,19 @@ pub(super) struct Line<'a> {
 }
 
 /// A reader of lines that holds one at a time.
-pub(super) struct Lines<R> {
+pub(in crate::logs) struct Lines<R> {
     reader: R,
     held: Vec<u8>,
     number: usize,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: R) -> Self {
+    pub(in crate::logs) fn new(reader: R) -> Self {
         Self { reader, held: Vec::new(), number: 0 }
     }
 
     /// The next line; `None` at the end of the file.
-    pub(super) fn next_line(&mut self) -> Result<Option<Line<'_>>> {
+    pub(in crate::logs) fn next_line(&mut self) -> Result<Option<Line<'_>>> {
         self.held.clear();
         let (mut read, mut ended, mut too_long) = (0, false, false);
         while !ended {
@@ -62,7 +62,7 @@ impl<R: BufRead> Lines<R> {
 }
 
 /// The start of a line for a person to read: control characters and broken UTF-8 become `\u{fffd}`.
-pub(super) fn excerpt(bytes: &[u8]) -> String {
+pub(in crate::logs) fn excerpt(bytes: &[u8]) -> String {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
     start.chars().take(100).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

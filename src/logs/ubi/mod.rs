@@ -13,7 +13,7 @@
 
 mod build;
 mod event;
-mod lines;
+pub(super) mod lines;
 mod row;
 mod sessions;
 mod time;

@@ -7,6 +7,8 @@ use super::math::{log_sum_exp, rms_norm, rms_norm_back};
 use super::pack::Pack;
 use super::params::Params;
 use super::product::{Mat, MatMut, Values, matmul};
+use crate::model::Group;
+use crate::model::batch::last_places;
 
 impl Engine {
     pub(super) fn embed(&self, params: &Params, tokens: &[u32]) -> Buffer {
@@ -55,6 +57,23 @@ impl Engine {
         let sums: Vec<f32> = logits.chunks_exact_mut(v).map(|row| log_sum_exp(row, scale)).collect();
         logprobs.iter_mut().zip(&pack.targets).for_each(|(lp, t)| *lp -= sums[t.row]);
         (logprobs, logits, normed, inv)
+    }
+
+    /// Logits of some tokens where the last token of each completion is predicted, in the order group, completion, choice.
+    pub(super) fn last_logits(
+        &self,
+        params: &Params,
+        pack: &Pack,
+        groups: &[Group],
+        hidden: &[f32],
+        choices: &[u32],
+    ) -> Vec<f32> {
+        let (d, v) = (self.plan.hidden, self.plan.vocab);
+        let rows: Vec<usize> = last_places(groups).map(|place| pack.targets[place].row).collect();
+        let mut last = Buffer::stale(rows.len() * d);
+        last.chunks_exact_mut(d).zip(&rows).for_each(|(to, row)| to.copy_from_slice(&hidden[row * d..(row + 1) * d]));
+        let logits = self.logits(params, &last);
+        logits.chunks_exact(v).flat_map(|row| choices.iter().map(|choice| row[*choice as usize])).collect()
     }
 
     /// Backward of [`Engine::head`]; the distributions become the gradient of the logits in place.

@@ -107,6 +107,20 @@ impl Engine {
         parts.concat()
     }
 
+    /// Logits of some tokens in the last place of each completion. The caller has checked the ids, and that no completion is
+    /// empty.
+    pub fn last_choices(&self, params: &Params, groups: &[Group], choices: &[u32]) -> Vec<f32> {
+        let rope = self.rope(groups);
+        let packs = pack::cut(groups, self.budget(groups));
+        let parts = spread(packs.len(), params, |i, params| {
+            let groups = &groups[packs[i].clone()];
+            let pack = Pack::new(groups);
+            let hidden = self.hidden(params, &rope, &pack, drop);
+            self.last_logits(params, &pack, groups, &hidden, choices)
+        });
+        parts.concat()
+    }
+
     /// Log-probabilities, and the gradient of a loss given by its slope at each of them.
     ///
     /// Packs go to threads by turns, and their gradients are added in order, so that the same number of threads

@@ -1,0 +1,143 @@
+//! Relevance from the world's rules to a table, through the binary: annotations, models, a file of judged pairs.
+
+mod common;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use common::{core, fails, json, ok};
+use core_rewriter::recipe::Recipe;
+use core_rewriter::store::{Annotation, Part, Split, Store, subject_split};
+use core_rewriter::world::World;
+use serde_json::Value;
+
+/// A world of seconds: few people, few queries, hardly any training.
+fn recipe(dir: &Path) -> String {
+    let mut recipe = Recipe::load("tiny").unwrap();
+    recipe.name = "small".into();
+    (recipe.world.people, recipe.world.videos, recipe.ab.resamples) = (120, 1_500, 100);
+    (recipe.relevance.queries, recipe.relevance.steps, recipe.relevance.batch) = (60, 4, 2);
+    (recipe.relevance.distant, recipe.relevance.renamed) = (0.5, 0.5);
+    (recipe.train.eval_every, recipe.train.eval_examples, recipe.train.save_every) = (4, 60, 2);
+    let path = dir.join("small.toml");
+    std::fs::write(&path, recipe.to_toml()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn annotations(workspace: &Path, log: &str) -> Vec<Annotation> {
+    let store = Store::open(workspace).unwrap();
+    let log = store.log(log).unwrap();
+    [Split::Train, Split::Validation, Split::Test].map(|split| store.annotations(&log, split).unwrap()).concat()
+}
+
+fn systems(report: &Value) -> Vec<&str> {
+    report["systems"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn pairs_are_annotated_by_rule_learnt_from_and_judged_on_other_subjects() {
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, recipe) = (dir.path().join("w"), recipe(dir.path()));
+    let command = |args: &[&str]| {
+        let mut command = core(&workspace);
+        command.args(["--recipe", &recipe]).args(args);
+        command
+    };
+    let (code, said) = {
+        ok(&mut command(&["simulate"]));
+        fails(&mut command(&["train", "sft", "--task", "relevance", "--init", "base"]))
+    };
+    assert!(code == 1 && said.contains("core bench relevance --annotate"), "{said}");
+
+    let annotated = json(&mut command(&["bench", "relevance", "--annotate"]));
+    assert_eq!(annotated["systems"].as_array().unwrap().len(), 0);
+    let rows = annotations(&workspace, "small");
+    the_split_is_by_subject_and_a_pair_comes_once(&recipe, &rows);
+
+    let report = json(&mut command(&["bench", "relevance"]));
+    assert_eq!(annotations(&workspace, "small"), rows, "the same recipe annotates the same pairs");
+    let names =
+        ["majority", "bm25", "bi-encoder, hashed", "sft, words", "sft, words and picture", "sft, and reasoning"];
+    assert_eq!(systems(&report), names);
+    for system in report["systems"].as_array().unwrap() {
+        let sets: Vec<&str> = system["scores"].as_array().unwrap().iter().map(|s| s[0].as_str().unwrap()).collect();
+        assert_eq!(sets, ["general", "hard", "salient"]);
+        for scores in system["scores"].as_array().unwrap() {
+            for metric in ["acc4", "acc2", "macro_f1", "ece"] {
+                let [low, value, high] = ["low", "value", "high"].map(|at| scores[1][metric][at].as_f64().unwrap());
+                assert!(0.0 <= low && low <= high && high <= 1.0 && (0.0..=1.0).contains(&value), "{scores}");
+            }
+        }
+    }
+    let verdict = report["verdict"].to_string();
+    assert!(verdict.contains("With the picture") && verdict.contains("Visually Salient"), "{verdict}");
+    let again = json(&mut command(&["bench", "relevance"]));
+    for (a, b) in report["systems"].as_array().unwrap().iter().zip(again["systems"].as_array().unwrap()) {
+        assert_eq!((&a["scores"], &a["temperature"]), (&b["scores"], &b["temperature"]));
+    }
+
+    // A relevance model is no rewriter that anybody asked for.
+    let (_, said) = fails(&mut command(&["rewrite", "mercury"]));
+    assert!(said.contains("no trained model"), "{said}");
+    let trained = json(&mut command(&["train", "sft", "--task", "relevance"]));
+    let folder = Path::new(trained["checkpoint"].as_str().unwrap());
+    assert!(folder.to_string_lossy().contains("small-relevance/"), "{}", folder.display());
+    assert!(folder.join("relevance.json").exists());
+}
+
+fn the_split_is_by_subject_and_a_pair_comes_once(recipe: &str, rows: &[Annotation]) {
+    let (mut sides, mut pairs) = (HashMap::new(), HashSet::new());
+    let mut labels: BTreeMap<(Part, u8), usize> = BTreeMap::new();
+    let recipe = Recipe::load(recipe).unwrap();
+    let readings = World::new(&recipe).unwrap().readings();
+    for row in rows {
+        assert!(pairs.insert((&row.query, &row.doc)), "{row:?}");
+        assert_eq!(*sides.entry(&row.query).or_insert(row.split), row.split);
+        // All queries about a head, whatever the sense, lie on one side.
+        assert_eq!(subject_split(&recipe, &readings.of(&row.query).unwrap().subject), row.split, "{row:?}");
+        assert_eq!(row.notes.len(), 3, "{row:?}");
+        *labels.entry((row.part, row.label)).or_default() += 1;
+    }
+    assert!(sides.len() > 40 && [Split::Train, Split::Test].iter().all(|s| sides.values().any(|side| side == s)));
+    // Strangers come by chance alone, and what only the picture tells is never one.
+    assert!(labels[&(Part::General, 1)] > 10 && labels[&(Part::General, 4)] > 10, "{labels:?}");
+    assert!(labels[&(Part::Hard, 2)] > 10 && labels[&(Part::Salient, 2)] > 10, "{labels:?}");
+    assert!(!labels.contains_key(&(Part::Hard, 1)) && !labels.contains_key(&(Part::Salient, 1)), "{labels:?}");
+}
+
+#[test]
+fn a_file_of_judged_pairs_is_measured_too_and_its_bad_rows_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, recipe) = (dir.path().join("w"), recipe(dir.path()));
+    let file = dir.path().join("esci.jsonl");
+    let mut text = String::from("not json\n{\"query\": \"q\", \"title\": \"t\", \"label\": \"X\"}\n");
+    for q in 0..40 {
+        for (title, label) in [("cable", "E"), ("adapter", "S"), ("charger", "C"), ("garden hose", "I")] {
+            text += &format!(
+                "{{\"query\": \"usb {q} cable\", \"product_title\": \"USB {q} {title}\", \"esci_label\": \"{label}\"}}\n"
+            );
+        }
+    }
+    std::fs::write(&file, text).unwrap();
+    let bench = |file: &Path| {
+        let mut command = core(&workspace);
+        command.args(["--recipe", &recipe, "bench", "relevance", "--data", file.to_str().unwrap()]);
+        command
+    };
+    let report = json(&mut bench(&file));
+    assert_eq!(report["log"], "esci");
+    // Nobody drew pictures or wrote reasons, so nothing is trained on them.
+    assert_eq!(systems(&report), ["majority", "bm25", "bi-encoder, hashed", "sft, words"]);
+    let unused: Vec<_> =
+        report["unused"].as_array().unwrap().iter().map(|u| (&u["reason"], &u["first_line"])).collect();
+    assert_eq!(
+        unused,
+        [(&Value::from("invalid JSON"), &Value::from(1)), (&Value::from("unknown label"), &Value::from(2))]
+    );
+    let text = ok(&mut bench(&file));
+    assert!(text.contains("unknown label, first in line 2"), "{text}");
+    let bad = dir.path().join("bad.jsonl");
+    std::fs::write(&bad, "{\"query\": \"q\", \"label\": 4}\n").unwrap();
+    let (code, said) = fails(&mut bench(&bad));
+    assert!(code == 1 && said.contains("bad.jsonl") && said.contains("line 1: no document"), "{said}");
+}
