@@ -260,7 +260,6 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("mine.reformulation_gap_s", r.mine.reformulation_gap_s),
         ("mine.rejects_per_rewrite", r.mine.rejects_per_rewrite),
         ("train.taught", r.train.taught),
-        ("train.recalled", r.train.recalled),
         ("reward.posterior", r.reward.posterior),
         ("reward.relevance", r.reward.relevance),
         ("reward.hit", r.reward.hit),

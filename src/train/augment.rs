@@ -131,7 +131,7 @@ fn texts(context: &Context) -> impl Iterator<Item = &str> {
 }
 
 /// One word with one slip: two letters swapped, one lost, doubled or wrong. None where no word is long enough.
-pub(super) fn slip(text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
+fn slip(text: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     let mut parts: Vec<Vec<char>> = text.split_whitespace().map(|word| word.chars().collect()).collect();
     // Two signs of a script without letters make a word.
     let least = |word: &[char]| if word.iter().all(char::is_ascii) { 4 } else { 2 };

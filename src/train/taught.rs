@@ -3,7 +3,7 @@
 //! Few searches of a log say what should have been typed, and hardly any two of them have the same head and sense. All the
 //! others have a context as well. What a rule makes of them ([`Association`]) is often right and always reads the context, so a
 //! model learns where to look; the people's own rewrites, beside them, tell it what to say. Training people, before training
-//! ends, alone. What these people watch is not all there is to watch: most searches are taught in a context in which
+//! ends, alone. What these people watch is not all there is to watch: every second search is taught in a context in which
 //! documents of the catalogue take the place of what was watched, so that words which go together in titles do so for the model.
 
 use std::collections::HashSet;
@@ -13,19 +13,15 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::augment::slip;
-use crate::logs::{Context, Doc, Seen, Session, context_before, words};
+use crate::logs::{Context, Doc, Seen, Session, context_before};
 use crate::recipe::{Mine, Recipe, stream};
 use crate::rewriter::Association;
 use crate::store::{ExampleRow, LogInfo, Split, Store};
 
-/// Most words of a title that somebody types from memory.
-const MOST_RECALLED: usize = 4;
 /// Share of the searches that are taught in an imagined context.
-const IMAGINED: f64 = 0.75;
+const IMAGINED: f64 = 0.5;
 
-/// `train.taught` searches for each of the `examples`, as many of them left alone as the recipe keeps of the examples; and
-/// `train.recalled` searches for titles from memory.
+/// `train.taught` searches for each of the `examples`, as many of them left alone as the recipe keeps of the examples.
 ///
 /// # Errors
 /// The store's.
@@ -35,9 +31,8 @@ pub(super) fn taught(
     recipe: &Recipe,
     examples: &[ExampleRow],
 ) -> Result<Vec<ExampleRow>> {
-    let times = |share: f64| (examples.len() as f64 * share).round();
-    let (wanted, recalled) = (times(recipe.train.taught), times(recipe.train.recalled) as usize);
-    if wanted == 0.0 && recalled == 0 {
+    let wanted = (examples.len() as f64 * recipe.train.taught).round();
+    if wanted == 0.0 {
         return Ok(Vec::new());
     }
     let rejects = recipe.mine.rejects_per_rewrite / (1.0 + recipe.mine.rejects_per_rewrite);
@@ -57,9 +52,7 @@ pub(super) fn taught(
         }
         Ok(())
     })?;
-    let mut rng = stream(recipe.seed, "train recalled", &[]);
-    let recalled = (0..recalled).filter_map(|_| teacher.recalled(examples.choose(&mut rng)?, &mut rng));
-    Ok([said.rows, left.rows, recalled.collect()].concat())
+    Ok([said.rows, left.rows].concat())
 }
 
 /// A rule, and the documents it was fitted on.
@@ -96,18 +89,6 @@ impl<'a> Teacher<'a> {
             context,
             satisfied_doc: None,
         })
-    }
-
-    /// A search for a document from memory: some words of its title, in the context of an example. With a slip in them they are
-    /// to be mended, and else left alone: whoever types a title knows what is wanted.
-    fn recalled(&self, example: &ExampleRow, rng: &mut ChaCha8Rng) -> Option<ExampleRow> {
-        let title: Vec<String> = words(&self.docs.choose(rng)?.title).collect();
-        let most = title.len().min(MOST_RECALLED);
-        let long = rng.random_range(1.min(most)..=most);
-        let meant = title[rng.random_range(0..=title.len() - long)..][..long].join(" ");
-        let wrong = if rng.random_bool(0.7) { Some(slip(&meant, rng)?) } else { None };
-        let target = wrong.is_some().then(|| meant.clone());
-        Some(ExampleRow { query: wrong.unwrap_or(meant), target, satisfied_doc: None, ..example.clone() })
     }
 
     /// Puts one or two documents with the query's head in the place of something watched.
@@ -147,5 +128,102 @@ impl Sample {
         if let Some(kept) = self.rows.get_mut(place) {
             *kept = row;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::{Click, Search, Watched};
+    use crate::store::{LogKind, person_split};
+
+    fn doc(number: usize, title: &str, tag: &str) -> Doc {
+        Doc { id: format!("d{number}"), title: title.into(), tags: vec![tag.into()], ..Doc::default() }
+    }
+
+    fn docs() -> Vec<Doc> {
+        let of = |n, title: &str, tag: &str| (0..n).map(|_| (title.to_owned(), tag.to_owned())).collect::<Vec<_>>();
+        let all = [of(6, "jaguar drive", "car"), of(6, "jaguar jungle", "cat"), of(60, "funny dance", "fun")].concat();
+        all.iter().enumerate().map(|(n, (title, tag))| doc(n, title, tag)).collect()
+    }
+
+    /// A person's search at a time, with what was watched before and how long the page held them.
+    fn session(user: &str, at: i64, query: &str, watched: &str, dwell_s: f32) -> Session {
+        let click = Click { doc: "d0".into(), rank: 1, time_ms: at + 1, dwell_s: Some(dwell_s), bought: false };
+        let search = Search { query: query.into(), time_ms: at, clicks: vec![click], ..Search::default() };
+        let watched = Watched { title: watched.into(), time_ms: at - 1, ..Watched::default() };
+        Session {
+            id: format!("{user} {at}"),
+            user: user.into(),
+            watched: vec![watched],
+            searches: vec![search],
+            ..Session::default()
+        }
+    }
+
+    #[test]
+    fn a_teacher_labels_what_failed_and_leaves_alone_what_it_would_not_change() {
+        let recipe = Recipe::default();
+        let teacher = Teacher::new(docs(), &recipe);
+        let said = |session: &Session| {
+            let mut rng = stream(1, "test", &[]);
+            let rows = (0..40).filter_map(|_| teacher.example(session, 0, &mut rng));
+            rows.map(|row| (row.context, row.target)).collect::<Vec<_>>()
+        };
+        let own = |rows: &[(Context, Option<String>)], title: &str| {
+            let own = rows.iter().filter(|(context, _)| context.watched.len() == 1 && context.watched[0].title == title);
+            own.map(|(_, target)| target.clone()).collect::<Vec<_>>()
+        };
+        let failed = said(&session("u", 10, "jaguar", "my car", 0.5));
+        assert!(own(&failed, "my car").iter().all(|target| target.as_deref() == Some("jaguar car")));
+        assert!(own(&failed, "my car").len() > 10);
+        // Imagined contexts hold documents with the head, and are labelled by what they hold.
+        let cats = failed.iter().filter(|(_, target)| target.as_deref() == Some("jaguar cat"));
+        assert!(cats.clone().count() > 2);
+        assert!(cats.clone().all(|(context, _)| context.watched.iter().any(|seen| seen.tags == ["cat"])));
+        // Whoever was content is not told to say something else in the context they had.
+        assert!(own(&said(&session("u", 10, "jaguar", "my car", 30.0)), "my car").is_empty());
+        assert!(own(&said(&session("u", 10, "jaguar car", "engine", 30.0)), "engine").iter().all(Option::is_none));
+        assert!(said(&session("u", 10, "jaguarr", "my car", 0.5)).is_empty());
+    }
+
+    #[test]
+    fn as_many_as_asked_for_come_of_training_people_alone_and_none_is_an_example_too() {
+        let mut recipe = Recipe::default();
+        recipe.train.taught = 2.0;
+        let people = |split| (0..).map(|i| format!("u{i}")).filter(move |u| person_split(&Recipe::default(), u) == split);
+        let ends = |user: String| session(&user, 1_000_000, "jaguar", "my car", 0.5);
+        let early = people(Split::Train).take(30).map(|u| session(&u, 1_000, "jaguar", "my car", 0.5));
+        let left = people(Split::Train).take(30).map(|u| session(&u, 2_000, "jaguar drive", "fun", 0.5));
+        let held_out = people(Split::Test).take(30).map(|u| session(&u, 1_000, "jaguar", "my cat", 0.5));
+        let all = early.chain(left).chain(held_out).chain(people(Split::Train).skip(40).take(1).map(ends));
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        store
+            .write_log("demo", LogKind::World, "x", |w| {
+                docs().iter().try_for_each(|doc| w.doc(doc))?;
+                all.clone().try_for_each(|s| w.session(&s))
+            })
+            .unwrap();
+        let log = store.log("demo").unwrap();
+        let example = |user: String| ExampleRow {
+            split: Split::Train,
+            user,
+            time_ms: 1_000,
+            query: "jaguar".into(),
+            target: None,
+            context: Context::default(),
+            satisfied_doc: None,
+        };
+        let examples: Vec<ExampleRow> = people(Split::Train).take(8).map(example).collect();
+        let rows = taught(&store, &log, &recipe, &examples).unwrap();
+        let rewrites = rows.iter().filter(|row| row.target.is_some()).count();
+        assert_eq!((rows.len(), rewrites), (16, 10));
+        assert!(rows.iter().all(|row| person_split(&recipe, &row.user) == Split::Train && row.time_ms <= 2_000));
+        let mined = |row: &&ExampleRow| examples.iter().any(|e| (&e.user, e.time_ms) == (&row.user, row.time_ms));
+        assert_eq!(rows.iter().filter(mined).count(), 0);
+        assert_eq!(taught(&store, &log, &recipe, &examples).unwrap(), rows);
+        recipe.train.taught = 0.0;
+        assert_eq!(taught(&store, &log, &recipe, &examples).unwrap(), []);
     }
 }
