@@ -115,9 +115,8 @@ fn rollouts_are_judged_part_by_part_and_a_resumed_run_samples_the_same() {
     assert_eq!(steps.iter().map(|values| values["kl"] > 1e-9).collect::<Vec<_>>(), [false, true, true, true]);
     assert!(steps.iter().all(|values| values["loss"].is_finite() && values.contains_key("clip_ratio/region_mean")));
 
-    let weights = |step: u64| {
-        std::fs::read(dir.path().join(format!("runs/r-grpo/step-{step:08}/model.safetensors"))).unwrap()
-    };
+    let weights =
+        |step: u64| std::fs::read(dir.path().join(format!("runs/r-grpo/step-{step:08}/model.safetensors"))).unwrap();
     let uninterrupted = weights(4);
     assert!(uninterrupted != weights(2), "training changes the weights");
     std::fs::remove_dir_all(dir.path().join("runs/r-grpo/step-00000004")).unwrap();

@@ -7,10 +7,10 @@ mod penalties;
 mod ranking;
 pub mod reading;
 pub mod reward;
-pub mod trec;
 mod sequential;
 mod stats;
 pub mod tagging;
+pub mod trec;
 
 pub use experiment::{Decay, Decision, Design, Experiment, Look, Null, NullMetric, Row, Treatment, Trial};
 pub use offline::{Answer, Scores, score};

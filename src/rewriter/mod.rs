@@ -16,8 +16,8 @@ use crate::logs::Context;
 use crate::model::Cancel;
 use crate::task::Target;
 
-pub use baselines::{Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, ValidQueries};
 pub use answerable::{Answerable, Whose};
+pub use baselines::{Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, ValidQueries};
 pub use decoding::Decoder;
 pub use open::{RULES, newest_run};
 pub use policy::{MAX_NEW_TOKENS, PolicyRewriter};

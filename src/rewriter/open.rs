@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Error, Result, anyhow, bail};
 
 use super::{
-    Answerable, Association, Cooccurrence, CopyRule, Decoder, Feedback, FrequentGain, MAX_NEW_TOKENS, Nearest, PolicyRewriter,
-    Rewriter, Transitions, ValidQueries, Whose,
+    Answerable, Association, Cooccurrence, CopyRule, Decoder, Feedback, FrequentGain, MAX_NEW_TOKENS, Nearest,
+    PolicyRewriter, Rewriter, Transitions, ValidQueries, Whose,
 };
 use crate::model::{Keep, Policy, TAGGER, device, hub, runs};
 use crate::recipe::{Decoding, Mine, Recipe};

@@ -22,8 +22,10 @@ pub(super) fn renamed(
     let texts = |doc: &Doc| std::iter::once(&doc.title).chain(&doc.tags).flat_map(|t| words(t)).collect::<HashSet<_>>();
     let of_docs: Vec<HashSet<String>> = docs.iter().map(|doc| texts(doc)).collect();
     let sharing = |word: &String| of_docs.iter().filter(|of_doc| of_doc.contains(word)).count();
-    let old = words(query).max_by_key(sharing).filter(|word| sharing(word) > 1)?;
-    let typed: HashSet<String> = words(query).collect();
+    let asked: Vec<String> = words(query).collect();
+    // Of equals the first.
+    let old = asked.iter().rev().max_by_key(|word| sharing(word)).filter(|word| sharing(word) > 1)?.clone();
+    let typed: HashSet<String> = asked.into_iter().collect();
     let free = |word: &String| !typed.contains(word) && sharing(word) == 0;
     let new = (0..TRIES).filter_map(|_| other_word(vocabulary, rng)).find(free)?;
     let made = docs.iter().map(|doc| Doc {

@@ -77,7 +77,8 @@ impl Rollouts {
         recipe: &Recipe,
     ) -> Result<Self> {
         let longest = recipe.train.max_prompt_tokens;
-        let prompts = rows.iter().map(|row| tokenizer.prompt(&row.context, &row.query, longest)).collect::<Result<_>>()?;
+        let prompts =
+            rows.iter().map(|row| tokenizer.prompt(&row.context, &row.query, longest)).collect::<Result<_>>()?;
         let rewarder = Rewarder::open(workspace, recipe)?;
         let store = Store::open_existing(workspace)?;
         let answerable = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
@@ -220,7 +221,8 @@ impl Rollouts {
             .flat_map(|j| j.completions.iter().zip(&j.said).map(|(completion, said)| (completion, said, j.place)))
             .collect();
         let n = all.len().max(1) as f64;
-        let share = |is: &dyn Fn(&Completion, &Said) -> bool| all.iter().filter(|(c, s, _)| is(c, s)).count() as f64 / n;
+        let share =
+            |is: &dyn Fn(&Completion, &Said) -> bool| all.iter().filter(|(c, s, _)| is(c, s)).count() as f64 / n;
         let lengths: Vec<f64> = all.iter().map(|(c, _, _)| c.ids.len() as f64).collect();
         let mut say = |name: &str, value: f64| values.insert(name.to_owned(), value);
         say("completions/mean_length", lengths.iter().sum::<f64>() / n);

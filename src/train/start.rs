@@ -85,7 +85,8 @@ impl Data {
                 let sft = Sft::new(tokenizer, &[&examples[..], &taught].concat(), recipe)?;
                 match start.options.task {
                     Task::Grpo { .. } => {
-                        let rollouts = Rollouts::new(start.workspace, &examples, tokenizer, start.reference()?, recipe)?;
+                        let rollouts =
+                            Rollouts::new(start.workspace, &examples, tokenizer, start.reference()?, recipe)?;
                         Objective::Grpo(Box::new(Reinforced::new(sft, validation, rollouts, recipe)))
                     }
                     _ => Objective::Sft { sft, validation },

@@ -36,7 +36,8 @@ pub(super) fn taught(
         return Ok(Vec::new());
     }
     let rejects = recipe.mine.rejects_per_rewrite / (1.0 + recipe.mine.rejects_per_rewrite);
-    let (mut left, mut said) = (Sample::of((wanted * rejects) as usize), Sample::of((wanted * (1.0 - rejects)) as usize));
+    let of_them = (wanted * rejects).round();
+    let (mut left, mut said) = (Sample::of(of_them as usize), Sample::of((wanted - of_them) as usize));
     let mined: HashSet<(&str, i64)> = examples.iter().map(|row| (row.user.as_str(), row.time_ms)).collect();
     let teacher = Teacher::new(store.docs(log)?, recipe);
     let mut rng = stream(recipe.seed, "train taught", &[]);
@@ -143,7 +144,9 @@ mod tests {
 
     fn docs() -> Vec<Doc> {
         let of = |n, title: &str, tag: &str| (0..n).map(|_| (title.to_owned(), tag.to_owned())).collect::<Vec<_>>();
-        let all = [of(6, "jaguar drive", "car"), of(6, "jaguar jungle", "cat"), of(60, "funny dance", "fun")].concat();
+        let jaguars = [("drive", "car"), ("engine", "car"), ("jungle", "cat"), ("river", "cat")];
+        let jaguars = jaguars.into_iter().flat_map(|(word, tag)| of(3, &format!("jaguar {word}"), tag));
+        let all: Vec<_> = jaguars.chain(of(60, "funny dance drive engine", "fun")).collect();
         all.iter().enumerate().map(|(n, (title, tag))| doc(n, title, tag)).collect()
     }
 
@@ -171,7 +174,8 @@ mod tests {
             rows.map(|row| (row.context, row.target)).collect::<Vec<_>>()
         };
         let own = |rows: &[(Context, Option<String>)], title: &str| {
-            let own = rows.iter().filter(|(context, _)| context.watched.len() == 1 && context.watched[0].title == title);
+            let own =
+                rows.iter().filter(|(context, _)| context.watched.len() == 1 && context.watched[0].title == title);
             own.map(|(_, target)| target.clone()).collect::<Vec<_>>()
         };
         let failed = said(&session("u", 10, "jaguar", "my car", 0.5));
@@ -191,7 +195,8 @@ mod tests {
     fn as_many_as_asked_for_come_of_training_people_alone_and_none_is_an_example_too() {
         let mut recipe = Recipe::default();
         recipe.train.taught = 2.0;
-        let people = |split| (0..).map(|i| format!("u{i}")).filter(move |u| person_split(&Recipe::default(), u) == split);
+        let people =
+            |split| (0..).map(|i| format!("u{i}")).filter(move |u| person_split(&Recipe::default(), u) == split);
         let ends = |user: String| session(&user, 1_000_000, "jaguar", "my car", 0.5);
         let early = people(Split::Train).take(30).map(|u| session(&u, 1_000, "jaguar", "my car", 0.5));
         let left = people(Split::Train).take(30).map(|u| session(&u, 2_000, "jaguar drive", "fun", 0.5));

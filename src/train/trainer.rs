@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use super::checkpoint::{self, Fingerprint};
 use super::objective::{Lessons, Objective, Step};
-use super::reinforced::Rewarded;
 use super::optim::{self, AdamW, Gradients};
+use super::reinforced::Rewarded;
 use super::{Summary, likelihood};
 use crate::journal::{Event, Journal, stop};
 use crate::model::{Policy, runs};
@@ -94,7 +94,11 @@ impl Trainer<'_> {
             loss += rewarded.weight * own;
         }
         if !loss.is_finite() {
-            bail!("the loss is {loss} at step {}: lower the learning rate ({}) and start over", self.step + 1, train.lr);
+            bail!(
+                "the loss is {loss} at step {}: lower the learning rate ({}) and start over",
+                self.step + 1,
+                train.lr
+            );
         }
         let warmup = (train.warmup * train.steps as f64).ceil() as u64;
         let lr = optim::cosine(self.step, train.steps, warmup, train.lr, train.lr_floor * train.lr);

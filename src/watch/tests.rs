@@ -11,7 +11,7 @@ use super::app::{App, Page};
 use super::draw::{Paint, draw};
 use super::feed::Feed;
 use super::keys;
-use crate::journal::{Event, Journal, Logged, PathTimes, RunInfo, Status};
+use crate::journal::{Event, Journal, Logged, PathTimes, RunInfo, Sampled, Status};
 use crate::store::{self, Store};
 
 const START_MS: i64 = 1_700_000_000_000;
@@ -144,6 +144,41 @@ fn a_quiet_server_says_what_to_do_and_one_gone_quiet_shows_no_old_rate() {
     app.take(10, &[Logged { id: 900, run: 10, time_ms: START_MS + 50_000, event: idle }]);
     let shown = screen(&app, 80, 24, START_MS + 60_000);
     assert!(shown.contains(" 0 searches/s"), "{shown}");
+}
+
+/// A prompt of a rollout whose completions say three things.
+fn rollout_app() -> App {
+    let sampled = |output: &str, advantage: f64| {
+        let parts = [("hit", advantage / 2.0), ("posterior", 0.31), ("format", 0.0)];
+        let parts = parts.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let reward = (output != "jaguar ...").then_some(advantage / 2.0 + 0.31);
+        Sampled { output: output.into(), reward, parts, advantage }
+    };
+    let tries = [("jaguar car", 1.2), ("jaguar \u{1b}[2Jcat", -0.7), ("jaguar car", 1.2), ("jaguar ...", -1.1)];
+    let event = |step, query: &str| Event::Rollout {
+        step,
+        query: query.into(),
+        context: "watched: Sports car, 猫; asked: cars".into(),
+        target: "jaguar car".into(),
+        sampled: tries.map(|(output, advantage)| sampled(output, advantage)).to_vec(),
+    };
+    let mut app = training_app();
+    let events = [(900, event(1, "older")), (901, event(2, "jaguar"))];
+    let logged = events.map(|(id, event)| Logged { id, run: 9, time_ms: START_MS, event });
+    app.take(9, &logged);
+    press(&mut app, &[KeyCode::Char('6')]);
+    app
+}
+
+#[test]
+fn the_rollouts_page_looks_as_in_its_file_and_is_browsed_prompt_by_prompt() {
+    let mut app = rollout_app();
+    same("rollouts", &app, 80, 24);
+    same("rollouts-wide", &app, 120, 24);
+    same("rollouts-tiny", &app, 20, 5);
+    press(&mut app, &[KeyCode::Char('j')]);
+    let older = screen(&app, 80, 24, START_MS);
+    assert!(older.contains("older") && older.contains("group 2 of 2"), "{older}");
 }
 
 #[test]

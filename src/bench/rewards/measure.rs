@@ -67,7 +67,8 @@ pub(super) fn all(
         for some in rows.chunks(CHUNK) {
             stop::check("what was trained is kept; run the same command again")?;
             let requests: Vec<_> = some.iter().map(|row| (&row.context, row.query.as_str())).collect();
-            let said: Vec<Said> = rewriter.rewrite(&requests)?.into_iter().map(|outcome| said(outcome.rewrite)).collect();
+            let said: Vec<Said> =
+                rewriter.rewrite(&requests)?.into_iter().map(|outcome| said(outcome.rewrite)).collect();
             let answers: Vec<_> = some.iter().map(Asked::of).zip(&said).collect();
             for ((example, said), parts) in some.iter().zip(&said).zip(rewarder.judge(&answers)?) {
                 let earned = [total(&parts, &weights), parts[HIT]];

@@ -110,7 +110,8 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
         let seconds = match variant.kind {
             Kind::Rewards => fit(workspace, &variant.recipe(recipe), &name, Task::Grpo { log: &recipe.name }, &start)?,
             Kind::Examples => {
-                let recipe = go_on(workspace, recipe, &start, &variant, budget.context("a run on rewards comes first")?)?;
+                let recipe =
+                    go_on(workspace, recipe, &start, &variant, budget.context("a run on rewards comes first")?)?;
                 fit(workspace, &recipe, &name, Task::Sft { log: &recipe.name }, &start)?
             }
         };

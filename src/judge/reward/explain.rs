@@ -73,12 +73,12 @@ pub fn explain(
     let parts = rewarder.parts(&asked, &said)?;
     let weights = rewarder.weights();
     let because = reasons(&rewarder, &asked, rewrite, &parts);
-    let lines = super::PARTS.iter().zip(parts).zip(weights).zip(because).map(|(((part, value), weight), because)| Line {
-        part: (*part).to_owned(),
-        value,
-        weight,
-        because,
-    });
+    let lines = super::PARTS
+        .iter()
+        .zip(parts)
+        .zip(weights)
+        .zip(because)
+        .map(|(((part, value), weight), because)| Line { part: (*part).to_owned(), value, weight, because });
     Ok(Explained {
         query: query.to_owned(),
         rewrite: rewrite.map(str::to_owned),

@@ -43,7 +43,8 @@ impl Form {
 #[must_use]
 pub fn foreign(context: &Context, query: &str, rewrite: &str) -> f64 {
     let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
-    let known: HashSet<String> = watched.chain(&context.queries).flat_map(|text| words(text)).chain(words(query)).collect();
+    let known: HashSet<String> =
+        watched.chain(&context.queries).flat_map(|text| words(text)).chain(words(query)).collect();
     let said: Vec<String> = words(rewrite).collect();
     said.iter().filter(|word| !known.contains(*word)).count() as f64 / said.len().max(1) as f64
 }

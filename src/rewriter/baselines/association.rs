@@ -87,7 +87,7 @@ mod tests {
         let mut docs: Vec<Doc> = (0..6).map(|_| doc("jaguar test drive part", "car")).collect();
         docs.extend((0..4).map(|_| doc("jaguar engine", "car")));
         docs.extend((0..6).map(|_| doc("jaguar in the jungle part", "cat")));
-        docs.extend((0..80).map(|_| doc("funny dance part", "fun")));
+        docs.extend((0..80).map(|_| doc("funny dance part drive engine", "fun")));
         Association::fit(&docs)
     }
 
