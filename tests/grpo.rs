@@ -32,6 +32,7 @@ save_every = 10
 taught = 1.0
 [reward]
 relevance = 0.5
+min_people = 1
 [grpo]
 steps = 4
 prompts = 3
@@ -149,8 +150,10 @@ fn a_reward_is_explained_part_by_part() {
     assert_eq!(part(&unknown, "format"), Some(2.0 / 3.0 - 1.0));
     let sum = -1.0 + 0.5 * part(&unknown, "relevance").unwrap() + 0.5 * (2.0 / 3.0 - 1.0);
     assert!((unknown["reward"].as_f64().unwrap() - sum).abs() < 1e-9, "{unknown}");
-    let valid = explain(&["mercury", "--rewrite", "opening hours"]);
-    assert!(part(&valid, "posterior").unwrap() > 0.0, "{valid}");
+    // Some of what everybody asks for satisfied somebody in so small a log too.
+    let common = ["opening hours", "weather tomorrow", "calculator", "translate", "stopwatch", "settings"];
+    let posteriors = common.map(|query| part(&explain(&["mercury", "--rewrite", query]), "posterior").unwrap());
+    assert!(posteriors.iter().any(|p| *p > 0.0) && posteriors.iter().all(|p| *p > 0.0 || *p == -1.0), "{posteriors:?}");
     assert_eq!(part(&explain(&["mercury"]), "posterior"), Some(0.0));
     let (code, said) = fails(&mut command(dir.path(), &recipe, &["judge", "explain", " "]));
     assert!(code == 2 && said.contains("query is empty"), "{said}");

@@ -16,6 +16,7 @@ pub mod device;
 mod engine;
 mod frozen;
 mod gradient;
+mod group;
 pub mod hub;
 mod lora;
 mod peft;
@@ -42,6 +43,7 @@ pub use decode::Completion;
 pub use engine::Memory;
 pub use engine::simd::{Level, level as simd_level};
 pub use gradient::{Pass, Slope};
+pub use group::Group;
 pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
 pub use sampling::{Decoding, distribution};
 pub(crate) use tagger::common;
@@ -55,29 +57,6 @@ use crate::recipe::Precision;
 use batch::{Batch, Wanted, log_of_chosen};
 use lora::Lora;
 use transformer::Weights;
-
-/// One prompt and its completions: the unit of training, sampling and scoring.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Group {
-    /// Token ids; at least one.
-    pub prompt: Vec<u32>,
-    /// Token ids of each completion; one may be empty.
-    pub completions: Vec<Vec<u32>>,
-}
-
-impl Group {
-    /// Tokens in it.
-    #[must_use]
-    pub fn tokens(&self) -> usize {
-        self.prompt.len() + self.tokens_of_completions()
-    }
-
-    /// Tokens of its completions alone.
-    #[must_use]
-    pub fn tokens_of_completions(&self) -> usize {
-        self.completions.iter().map(Vec::len).sum()
-    }
-}
 
 /// A decoder with its tokenizer.
 pub struct Policy {
