@@ -95,10 +95,8 @@ fn run(cli: Cli) -> Result<()> {
             let (task, ending) = match (objective, task) {
                 (Objective::Sft, cli::Task::Rewriting) => (Task::Sft { log: &log }, "sft"),
                 (Objective::Sft, cli::Task::Relevance) => (Task::Tagging { log: &log }, "relevance"),
-                (Objective::Grpo, cli::Task::Rewriting) => (Task::Grpo { log: &log }, "grpo"),
-                (Objective::Grpo, cli::Task::Relevance) => {
-                    return Err(Usage("rewards are those of rewriting: train relevance by example (sft)".into()).into());
-                }
+                (Objective::Grpo, cli::Task::Rewriting) => (Task::Grpo { log: &log, tags: false }, "grpo"),
+                (Objective::Grpo, cli::Task::Relevance) => (Task::Grpo { log: &log, tags: true }, "relevance-grpo"),
             };
             let name = name.unwrap_or_else(|| format!("{log}-{ending}"));
             let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };

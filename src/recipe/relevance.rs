@@ -43,6 +43,13 @@ pub struct Relevance {
     pub batch: usize,
     /// Peak learning rate; stands for `train.lr`.
     pub lr: f64,
+
+    /// What the right label earns, when tagging is learnt for rewards (`core train grpo --task relevance`).
+    pub exact_reward: f64,
+    /// What the right side of relevance earns.
+    pub binary_reward: f64,
+    /// What an answer in the form that was taught earns.
+    pub format_reward: f64,
 }
 
 /// A step of the reasoning.
@@ -76,6 +83,9 @@ impl Default for Relevance {
             steps: 900,
             batch: 8,
             lr: 2e-3,
+            exact_reward: 1.0,
+            binary_reward: 0.5,
+            format_reward: 0.25,
         }
     }
 }

@@ -48,13 +48,14 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     /// Of a run on a log's examples.
     pub fn of_log(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
-        let (Task::Sft { log } | Task::Grpo { log } | Task::Tagging { log }) = options.task else {
+        let (Task::Sft { log } | Task::Grpo { log, .. } | Task::Tagging { log }) = options.task else {
             return Self::of_stream(recipe, options);
         };
         let (log, log_origin) = (log.to_owned(), log_origin.to_owned());
         let rewarded = matches!(options.task, Task::Grpo { .. });
         let (grpo, reward) = (rewarded.then(|| recipe.grpo.clone()), rewarded.then(|| recipe.reward.clone()));
-        let relevance = matches!(options.task, Task::Tagging { .. }).then(|| recipe.relevance.clone());
+        let tags = matches!(options.task, Task::Tagging { .. } | Task::Grpo { tags: true, .. });
+        let relevance = tags.then(|| recipe.relevance.clone());
         Self { log, log_origin, examples, pretrain: None, grpo, reward, relevance, ..Self::of_stream(recipe, options) }
     }
 

@@ -55,10 +55,12 @@ pub enum Task<'a> {
         /// Name of the log.
         log: &'a str,
     },
-    /// To rewrite for rewards, the examples beside them (`[grpo]`, `[reward]`).
+    /// For rewards, the examples beside them (`[grpo]`, `[reward]`).
     Grpo {
         /// Name of the log.
         log: &'a str,
+        /// Whether labels of relevance are earned for, and not rewrites.
+        tags: bool,
     },
     /// To tag the relevance of documents, from the annotations of a log.
     Tagging {
@@ -129,8 +131,11 @@ pub fn run(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<Summa
 /// The recipe with the steps that suit what is learnt and what the run starts from.
 fn of_start(recipe: &Recipe, options: &Options) -> Recipe {
     let mut recipe = recipe.clone();
-    if let Task::Grpo { .. } = options.task {
+    if let Task::Grpo { tags, .. } = options.task {
         (recipe.train.steps, recipe.train.lr, recipe.train.from_scratch) = (recipe.grpo.steps, recipe.grpo.lr, None);
+        if tags {
+            recipe.train.batch = recipe.relevance.batch;
+        }
         return recipe;
     }
     if let Task::Tagging { .. } = options.task {

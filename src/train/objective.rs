@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::evaluate::{self, Sample};
 use super::pretrain::Stream;
-use super::reinforced::{Reinforced, Rewarded};
+use super::reinforced::{Reinforced, Rewarded, Taught};
 use super::sft::Sft;
 use super::tagging::Tagging;
 use crate::journal::Event;
@@ -68,7 +68,7 @@ pub(super) enum Objective {
     Pretrain(Stream),
     /// To rewrite: a log's mined examples, and held-out ones to look at.
     Sft { sft: Sft, validation: Vec<ExampleRow> },
-    /// To rewrite for rewards, by the policy's own tries.
+    /// To earn rewards by the policy's own tries, examples beside them.
     Grpo(Box<Reinforced>),
     /// To tag relevance: a log's annotations.
     Tagging(Box<Tagging>),
@@ -126,13 +126,24 @@ impl Objective {
     pub fn beside(&self, folder: &Path) -> Result<()> {
         match self {
             Self::Tagging(tagging) => tagging.settings.save(folder),
-            _ => Ok(()),
+            Self::Grpo(own) => match &own.taught {
+                Taught::Tagging(tagging) => tagging.settings.save(folder),
+                Taught::Rewriting { .. } => Ok(()),
+            },
+            Self::Pretrain(_) | Self::Sft { .. } => Ok(()),
         }
     }
 
     /// What is left to do with the last checkpoint; a sentence about it.
     pub fn close(&self, policy: &Policy, folder: &Path) -> Result<Option<String>> {
-        let Self::Tagging(tagging) = self else { return Ok(None) };
+        let tagging = match self {
+            Self::Tagging(tagging) => tagging,
+            Self::Grpo(own) => match &own.taught {
+                Taught::Tagging(tagging) => tagging,
+                Taught::Rewriting { .. } => return Ok(None),
+            },
+            Self::Pretrain(_) | Self::Sft { .. } => return Ok(None),
+        };
         let temperature = tagging.calibrate(policy, folder)?;
         Ok(Some(format!("labels are likeliest at temperature {temperature:.3} on the validation pairs")))
     }
@@ -144,9 +155,12 @@ impl Objective {
             Self::Sft { validation, .. } => {
                 evaluate::evaluate(policy, validation, train.eval_examples, train.max_prompt_tokens)
             }
-            Self::Grpo(own) => {
-                evaluate::evaluate(policy, &own.validation, train.eval_examples, train.max_prompt_tokens)
-            }
+            Self::Grpo(own) => match &own.taught {
+                Taught::Rewriting { validation, .. } => {
+                    evaluate::evaluate(policy, validation, train.eval_examples, train.max_prompt_tokens)
+                }
+                Taught::Tagging(tagging) => tagging.evaluate(policy, train.eval_examples),
+            },
             Self::Tagging(tagging) => tagging.evaluate(policy, train.eval_examples),
         }
     }

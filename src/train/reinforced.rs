@@ -6,6 +6,7 @@ use super::grpo::Grpo;
 use super::objective::Step;
 use super::rollouts::{Batch, Rollouts};
 use super::sft::Sft;
+use super::tagging::Tagging;
 use crate::journal::Event;
 use crate::model::{Group, Policy};
 use crate::recipe::{Recipe, Train};
@@ -23,10 +24,17 @@ pub(super) struct Rewarded {
     pub weight: f64,
 }
 
+/// What is learnt by example beside the rewards, and looked at on held-out people or queries.
+pub(super) enum Taught {
+    /// To rewrite.
+    Rewriting { sft: Sft, validation: Vec<ExampleRow> },
+    /// To tag relevance.
+    Tagging(Box<Tagging>),
+}
+
 /// Examples, and rollouts beside them.
 pub(super) struct Reinforced {
-    sft: Sft,
-    pub validation: Vec<ExampleRow>,
+    pub taught: Taught,
     rollouts: Rollouts,
     settings: crate::recipe::Grpo,
     /// The rollout that is being learnt from.
@@ -34,12 +42,15 @@ pub(super) struct Reinforced {
 }
 
 impl Reinforced {
-    pub fn new(sft: Sft, validation: Vec<ExampleRow>, rollouts: Rollouts, recipe: &Recipe) -> Self {
-        Self { sft, validation, rollouts, settings: recipe.grpo.clone(), batch: None }
+    pub fn new(taught: Taught, rollouts: Rollouts, recipe: &Recipe) -> Self {
+        Self { taught, rollouts, settings: recipe.grpo.clone(), batch: None }
     }
 
     pub fn sft(&self) -> &Sft {
-        &self.sft
+        match &self.taught {
+            Taught::Rewriting { sft, .. } => sft,
+            Taught::Tagging(tagging) => &tagging.sft,
+        }
     }
 
     /// Whether a rollout is used up after so many steps: in between, a run's state is more than its weights.
@@ -49,13 +60,20 @@ impl Reinforced {
 
     /// The examples of a step (from 0) and the rollout it learns from, sampled when one is due.
     pub fn next_step(&mut self, policy: &Policy, step: u64, train: &Train) -> Result<Step> {
-        let mut values = Default::default();
-        let mut events = Vec::new();
+        let mut fresh = Step { likelihood: self.settings.sft, ..Step::default() };
         if self.batch.is_none() || self.at_border(step) {
-            let mut fresh = self.rollouts.sample(policy, step)?;
-            values = std::mem::take(&mut fresh.values);
-            events = std::mem::take(&mut fresh.events);
-            self.batch = Some(fresh);
+            let mut batch = self.rollouts.sample(policy, step)?;
+            fresh.values = std::mem::take(&mut batch.values);
+            fresh.events = std::mem::take(&mut batch.events);
+            for event in &mut fresh.events {
+                if let Event::Rollout { step: at, .. } = event {
+                    *at = step + 1;
+                }
+            }
+            self.batch = Some(batch);
+        }
+        if self.settings.sft > 0.0 {
+            fresh.lessons = self.sft().next_batch(step, train)?;
         }
         let rewarded = self.batch.as_ref().map(|batch| {
             Ok::<_, anyhow::Error>(Rewarded {
@@ -65,12 +83,6 @@ impl Reinforced {
                 weight: self.settings.lambda,
             })
         });
-        let lessons = if self.settings.sft > 0.0 { self.sft.next_batch(step, train)? } else { Vec::new() };
-        for event in &mut events {
-            if let Event::Rollout { step: at, .. } = event {
-                *at = step + 1;
-            }
-        }
-        Ok(Step { lessons, likelihood: self.settings.sft, rewarded: rewarded.transpose()?, values, events })
+        Ok(Step { rewarded: rewarded.transpose()?, ..fresh })
     }
 }

@@ -9,8 +9,8 @@ use super::checkpoint::{self, Fingerprint};
 use super::objective::Objective;
 use super::optim::{AdamW, AdamWSettings};
 use super::pretrain::{self, Stream};
-use super::reinforced::Reinforced;
-use super::rollouts::Rollouts;
+use super::reinforced::{Reinforced, Taught};
+use super::rollouts::{Rewriting, Rollouts, Source};
 use super::sft::Sft;
 use super::tagging::{Pairs, Tagging};
 use super::trainer::Trainer;
@@ -20,6 +20,7 @@ use crate::journal::words::bytes;
 use crate::model::shipped::{self, BASE};
 use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub, runs};
 use crate::recipe::{Lora, Recipe};
+use crate::rewriter::Decoder;
 use crate::store::{ExampleRow, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
 
@@ -34,8 +35,8 @@ impl Data {
     fn of(workspace: &Path, task: Task, recipe: &Recipe) -> Result<Self> {
         let name = match task {
             Task::Pretrain => return Ok(Self::Stream),
-            Task::Sft { log } | Task::Grpo { log } => log,
-            Task::Tagging { log } => {
+            Task::Sft { log } | Task::Grpo { log, tags: false } => log,
+            Task::Tagging { log } | Task::Grpo { log, tags: true } => {
                 let store = Store::open(workspace)?;
                 return Ok(Self::Pairs(Pairs::load(&store, &store.log(log)?, recipe)?));
             }
@@ -85,14 +86,29 @@ impl Data {
                 let sft = Sft::new(tokenizer, &[&examples[..], &taught].concat(), recipe)?;
                 match start.options.task {
                     Task::Grpo { .. } => {
-                        let rollouts =
-                            Rollouts::new(start.workspace, &examples, tokenizer, start.reference()?, recipe)?;
-                        Objective::Grpo(Box::new(Reinforced::new(sft, validation, rollouts, recipe)))
+                        let own = Rewriting::new(start.workspace, &examples, recipe)?;
+                        let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
+                        let decoder = own.decoder(tokenizer, recipe)?;
+                        let source = Source::Rewriting(own);
+                        let rollouts = Rollouts::new(source, prompts, decoder, start.reference()?, recipe);
+                        let taught = Taught::Rewriting { sft, validation };
+                        Objective::Grpo(Box::new(Reinforced::new(taught, rollouts, recipe)))
                     }
                     _ => Objective::Sft { sft, validation },
                 }
             }
-            Self::Pairs(pairs) => Objective::Tagging(Box::new(Tagging::new(tokenizer, pairs, recipe)?)),
+            Self::Pairs(pairs) => {
+                let tagging = Box::new(Tagging::new(tokenizer, pairs, recipe)?);
+                match start.options.task {
+                    Task::Grpo { .. } => {
+                        let tags = tagging.tags(tokenizer, recipe)?;
+                        let (prompts, decoder) = (tags.prompts(), Decoder::free(tokenizer)?);
+                        let rollouts = Rollouts::new(Source::Tags(tags), prompts, decoder, start.reference()?, recipe);
+                        Objective::Grpo(Box::new(Reinforced::new(Taught::Tagging(tagging), rollouts, recipe)))
+                    }
+                    _ => Objective::Tagging(tagging),
+                }
+            }
         })
     }
 }

@@ -10,6 +10,7 @@ use super::distant::{self, Distant};
 use super::evaluate::Sample;
 use super::objective::Lessons;
 use super::renaming::{copies, renamed};
+use super::rollouts::{self, Tags};
 use super::sft::Sft;
 use crate::judge::Ratio;
 use crate::judge::tagging::{Tag, Tally, calibrated, fit_temperature, tag_scores};
@@ -155,6 +156,17 @@ impl Tagging {
             }
         }
         Ok(Self { sft: Sft::of(lessons, recipe.seed), settings, pairs })
+    }
+
+    /// The annotated training pairs, to be tagged for rewards.
+    pub fn tags(&self, tokenizer: &Tokenizer, recipe: &Recipe) -> Result<Tags> {
+        let mut pairs = Vec::new();
+        for asked in self.pairs.by_query(&self.pairs.train)? {
+            for (doc, label, _) in &asked.docs {
+                pairs.push(rollouts::pair(tokenizer, asked.query, doc, *label, &self.settings)?);
+            }
+        }
+        Ok(Tags::new(pairs, &recipe.relevance))
     }
 
     /// `loss` of the label, `accuracy`, `accuracy_2` (also of each set), `macro_f1` and `ece` on validation queries, and some pairs.

@@ -108,7 +108,9 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
     for variant in variants::of(plan.set) {
         let name = format!("{}-rewards-{}", recipe.name, variant.name);
         let seconds = match variant.kind {
-            Kind::Rewards => fit(workspace, &variant.recipe(recipe), &name, Task::Grpo { log: &recipe.name }, &start)?,
+            Kind::Rewards => {
+                fit(workspace, &variant.recipe(recipe), &name, Task::Grpo { log: &recipe.name, tags: false }, &start)?
+            }
             Kind::Examples => {
                 let recipe =
                     go_on(workspace, recipe, &start, &variant, budget.context("a run on rewards comes first")?)?;

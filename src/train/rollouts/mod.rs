@@ -1,31 +1,45 @@
 //! Rollouts: a policy's own completions of training prompts, judged, and turned into what [`super::grpo`] learns from.
 //!
-//! A rollout is a pure function of seed, step and policy, so a resumed run samples what an uninterrupted one would have.
+//! A rollout is a pure function of seed, step and policy, so a resumed run samples what an uninterrupted one would have. What is
+//! asked, and what an answer earns, is a [`Source`]'s business.
+
+mod rewriting;
+mod settings;
+mod tagging;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::advantages::{Aggregation, Scale, advantages};
-use super::grpo::{self, Counts, Importance, Loss, Rollout};
+use super::advantages::{Aggregation, advantages};
+use super::grpo::{self, Counts, Rollout};
 use crate::journal::{Event, Sampled};
-use crate::judge::reward::{Asked, PARTS, Parts, Rewarder, Said, foreign, total};
+use crate::judge::reward::Said;
 use crate::model::{Cancel, Completion, Decoding, Group, Policy, Tokenizer};
-use crate::recipe::{Grpo, ImportanceLevel, LossType, Recipe, ScaleRewards, stream};
-use crate::rewriter::{Answerable, Decoder, Whose};
-use crate::store::{ExampleRow, Store};
-use crate::task::{Target, context_line};
+use crate::recipe::{Recipe, stream};
+use crate::rewriter::Decoder;
+use crate::task::Target;
+
+pub(super) use rewriting::Rewriting;
+pub(super) use tagging::{Tags, pair};
+
+/// Rewards of one completion, a part each; `None` where a part does not apply or could not be had.
+type Parts = Vec<Option<f64>>;
+
+/// What is asked and how answers are judged.
+pub(super) enum Source {
+    /// To rewrite searches.
+    Rewriting(Rewriting),
+    /// To tag the relevance of documents.
+    Tags(Tags),
+}
 
 /// Where prompts come from and what judges their completions.
 pub(super) struct Rollouts {
-    rows: Vec<ExampleRow>,
+    source: Source,
     prompts: Vec<Vec<u32>>,
-    rewarder: Rewarder,
-    /// The queries that an index answers, of those that may be learnt from.
-    answerable: Answerable,
     decoder: Decoder,
     /// The model the run started from; only where the divergence from it counts.
     reference: Option<Policy>,
@@ -65,27 +79,15 @@ impl Judged {
 }
 
 impl Rollouts {
-    /// Prompts of a log's training examples.
-    ///
-    /// # Errors
-    /// No index of the log; no query in it that an index answers; a prompt that cannot be encoded.
+    /// Of prompts, one for each question of a source.
     pub fn new(
-        workspace: &Path,
-        rows: &[ExampleRow],
-        tokenizer: &Tokenizer,
+        source: Source,
+        prompts: Vec<Vec<u32>>,
+        decoder: Decoder,
         reference: Option<Policy>,
         recipe: &Recipe,
-    ) -> Result<Self> {
-        let longest = recipe.train.max_prompt_tokens;
-        let prompts =
-            rows.iter().map(|row| tokenizer.prompt(&row.context, &row.query, longest)).collect::<Result<_>>()?;
-        let rewarder = Rewarder::open(workspace, recipe)?;
-        let store = Store::open_existing(workspace)?;
-        let answerable = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
-        let (decoding, most) = (recipe.grpo.decoding, recipe.grpo.max_completion_length);
-        let decoder = Decoder::new(decoding, tokenizer, answerable.spellings(), most)?;
-        let rows = rows.to_vec();
-        Ok(Self { rows, prompts, rewarder, answerable, decoder, reference, recipe: recipe.clone() })
+    ) -> Self {
+        Self { source, prompts, decoder, reference, recipe: recipe.clone() }
     }
 
     /// Samples and judges for an optimizer step (from 0), at a step at which a rollout begins.
@@ -93,13 +95,11 @@ impl Rollouts {
     /// # Errors
     /// Those of decoding and of judging; no completion of any prompt could be judged.
     pub fn sample(&self, policy: &Policy, step: u64) -> Result<Batch> {
-        let (g, weights) = (&self.recipe.grpo, self.rewarder.weights());
-        let mut kept: Vec<Judged> = Vec::new();
+        let (g, weights) = (&self.recipe.grpo, self.source.weights());
+        let (mut kept, mut spare): (Vec<Judged>, Vec<Judged>) = Default::default();
         let (mut drawn, mut dropped) = (0, 0);
-        let mut spare: Vec<Judged> = Vec::new();
         for round in 0..=g.resample {
-            let missing = g.prompts - kept.len();
-            let places = self.places(step, drawn, missing);
+            let places = self.places(step, drawn, g.prompts - kept.len());
             drawn += places.len();
             let seed = stream(self.recipe.seed, "rollout", &[step, round as u64]).random();
             for judged in self.judged(policy, &places, seed)? {
@@ -123,18 +123,17 @@ impl Rollouts {
 
     /// `n` prompts of a step, behind those drawn already: a fresh shuffle for each pass over the data.
     fn places(&self, step: u64, drawn: usize, n: usize) -> Vec<usize> {
-        let rollout = step / self.recipe.grpo.num_iterations;
-        let per_rollout = self.recipe.grpo.prompts * (1 + self.recipe.grpo.resample);
-        let first = rollout as usize * per_rollout + drawn;
+        let (g, all) = (&self.recipe.grpo, self.prompts.len());
+        let first = (step / g.num_iterations) as usize * g.prompts * (1 + g.resample) + drawn;
         let mut pass = usize::MAX;
         let mut order: Vec<usize> = Vec::new();
         let place = |at: usize| {
-            if at / self.rows.len() != pass {
-                pass = at / self.rows.len();
-                order = (0..self.rows.len()).collect();
+            if at / all != pass {
+                pass = at / all;
+                order = (0..all).collect();
                 order.shuffle(&mut stream(self.recipe.seed, "rollout prompts", &[pass as u64]));
             }
-            order[at % self.rows.len()]
+            order[at % all]
         };
         (first..first + n).map(place).collect()
     }
@@ -142,13 +141,13 @@ impl Rollouts {
     fn judged(&self, policy: &Policy, places: &[usize], seed: u64) -> Result<Vec<Judged>> {
         let g = &self.recipe.grpo;
         let each = g.num_generations;
-        let prompts: Vec<Vec<u32>> =
-            places.iter().flat_map(|at| std::iter::repeat_n(self.prompts[*at].clone(), each)).collect();
+        let asked: Vec<usize> = places.iter().flat_map(|at| std::iter::repeat_n(*at, each)).collect();
+        let prompts: Vec<Vec<u32>> = asked.iter().map(|at| self.prompts[*at].clone()).collect();
         let decoding = Decoding::sampled(g.max_completion_length, g.temperature, policy.tokenizer.end_tokens());
         let completions = self.decoder.generate(policy, &prompts, &decoding, seed, &Cancel::default())?;
-        let said = completions.iter().map(|c| said(&policy.tokenizer, c)).collect::<Result<Vec<_>>>()?;
-        let asked = places.iter().flat_map(|at| std::iter::repeat_n(Asked::of(&self.rows[*at]), each));
-        let parts = self.rewarder.judge(&asked.zip(&said).collect::<Vec<_>>())?;
+        let read = |completion: &Completion| self.source.read(&policy.tokenizer, completion);
+        let said = completions.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let parts = self.source.judge(&asked.into_iter().zip(&said).collect::<Vec<_>>())?;
         let groups = completions.chunks(each).zip(said.chunks(each)).zip(parts.chunks(each)).zip(places);
         let judged = groups.map(|(((completions, said), parts), place)| Judged {
             place: *place,
@@ -160,16 +159,15 @@ impl Rollouts {
     }
 
     fn batch(&self, policy: &Policy, judged: &[Judged]) -> Result<Batch> {
-        let (g, weights) = (&self.recipe.grpo, self.rewarder.weights());
-        let rewards: Vec<Vec<Option<f64>>> =
-            judged.iter().flat_map(|judged| judged.parts.iter().map(|parts| parts.to_vec())).collect();
+        let (g, weights) = (&self.recipe.grpo, self.source.weights());
+        let rewards: Vec<Parts> = judged.iter().flat_map(|judged| judged.parts.clone()).collect();
         ensure!(
             rewards.iter().flatten().any(Option::is_some),
             "no completion has any reward: give a part of [reward] a weight that the log can speak to"
         );
         let aggregation =
             if self.recipe.reward.normalize { Aggregation::NormalizeThenSum } else { Aggregation::SumThenNormalize };
-        let found = advantages(&rewards, &weights, g.num_generations, scale(g), aggregation)?;
+        let found = advantages(&rewards, &weights, g.num_generations, settings::scale(g), aggregation)?;
         let groups: Vec<Group> = judged
             .iter()
             .map(|judged| Group {
@@ -177,19 +175,13 @@ impl Rollouts {
                 completions: judged.completions.iter().map(|c| c.ids.clone()).collect(),
             })
             .collect();
-        let by_group = |flat: Vec<f32>| {
-            let mut flat = flat.into_iter();
-            groups.iter().map(|group| flat.by_ref().take(group.tokens_of_completions()).collect()).collect()
+        let by_group = |policy: &Policy| -> Result<Vec<Vec<f32>>> {
+            let mut flat = policy.score(&groups, g.temperature)?.into_iter();
+            Ok(groups.iter().map(|group| flat.by_ref().take(group.tokens_of_completions()).collect()).collect())
         };
-        let reference: Option<Vec<Vec<f32>>> = match &self.reference {
-            Some(reference) if g.beta > 0.0 => Some(by_group(reference.score(&groups, g.temperature)?)),
-            _ => None,
-        };
+        let reference = self.reference.as_ref().filter(|_| g.beta > 0.0).map(by_group).transpose()?;
         // The policy itself is the one that sampled until it has been updated.
-        let old: Option<Vec<Vec<f32>>> = match g.num_iterations {
-            1 => None,
-            _ => Some(by_group(policy.score(&groups, g.temperature)?)),
-        };
+        let old = (g.num_iterations > 1).then(|| by_group(policy)).transpose()?;
         let rollouts = groups.iter().zip(found.values.chunks(g.num_generations)).enumerate();
         let rollouts = rollouts.map(|(i, (group, advantages))| Rollout {
             lengths: group.completions.iter().map(Vec::len).collect(),
@@ -207,7 +199,7 @@ impl Rollouts {
     /// Means of the parts and of what the completions are like.
     fn statistics(&self, judged: &[Judged]) -> BTreeMap<String, f64> {
         let mut values = BTreeMap::new();
-        for (i, name) in PARTS.iter().enumerate() {
+        for (i, name) in self.source.parts().iter().enumerate() {
             let known: Vec<f64> = judged.iter().flat_map(|j| &j.parts).filter_map(|parts| parts[i]).collect();
             if !known.is_empty() {
                 let mean = known.iter().sum::<f64>() / known.len() as f64;
@@ -216,51 +208,36 @@ impl Rollouts {
                 values.insert(format!("rewards/{name}/std"), spread.sqrt());
             }
         }
-        let all: Vec<(&Completion, &Said, usize)> = judged
-            .iter()
-            .flat_map(|j| j.completions.iter().zip(&j.said).map(|(completion, said)| (completion, said, j.place)))
-            .collect();
-        let n = all.len().max(1) as f64;
-        let share =
-            |is: &dyn Fn(&Completion, &Said) -> bool| all.iter().filter(|(c, s, _)| is(c, s)).count() as f64 / n;
-        let lengths: Vec<f64> = all.iter().map(|(c, _, _)| c.ids.len() as f64).collect();
+        let all = || judged.iter().flat_map(|j| j.completions.iter().zip(&j.said));
+        let n = all().count().max(1) as f64;
+        let share = |is: &dyn Fn(&Completion, &Said) -> bool| all().filter(|(c, s)| is(c, s)).count() as f64 / n;
+        let lengths = || all().map(|(c, _)| c.ids.len() as f64);
         let mut say = |name: &str, value: f64| values.insert(name.to_owned(), value);
-        say("completions/mean_length", lengths.iter().sum::<f64>() / n);
-        say("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
-        say("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
+        say("completions/mean_length", lengths().sum::<f64>() / n);
+        say("completions/min_length", lengths().fold(f64::INFINITY, f64::min));
+        say("completions/max_length", lengths().fold(0.0, f64::max));
         say("completions/clipped_ratio", share(&|c, _| !c.finished));
         say("completions/faulty", share(&|_, s| *s == Said::Faulty));
-        say("reject_rate", share(&|_, s| *s == Said::Reject));
         let unjudged = judged.iter().flat_map(|j| &j.parts).filter(|parts| parts.iter().all(Option::is_none)).count();
         say("rewards/missing", unjudged as f64 / n);
         let distinct = |j: &Judged| j.completions.iter().map(|c| &c.ids).collect::<HashSet<_>>().len() as f64;
         let groups = judged.len().max(1) as f64;
         say("completions/unique", judged.iter().map(distinct).sum::<f64>() / n);
         say("completions/unanimous_groups", judged.iter().filter(|j| distinct(j) == 1.0).count() as f64 / groups);
-        let rewrites = all.iter().filter_map(|(_, said, place)| match said {
-            Said::Rewrite(text) => Some((text.as_str(), &self.rows[*place])),
-            _ => None,
-        });
-        let rewrites: Vec<_> = rewrites.collect();
-        if !rewrites.is_empty() {
-            let n = rewrites.len() as f64;
-            let valid = rewrites.iter().filter(|(text, _)| self.answerable.holds(text)).count();
-            let drift = rewrites.iter().map(|(text, row)| foreign(&row.context, &row.query, text)).sum::<f64>();
-            let searches = rewrites.iter().map(|(text, _)| f64::from(self.rewarder.posterior(text).searches).ln_1p());
-            say("index_hit_rate", valid as f64 / n);
-            say("off_context", drift / n);
-            say("popularity", searches.sum::<f64>() / n);
+        if let Source::Rewriting(rewriting) = &self.source {
+            values.extend(rewriting.statistics(judged.iter().flat_map(|j| j.said.iter().map(|said| (j.place, said)))));
         }
         values
     }
 
     /// Every group, with its rewards and advantages.
     fn events(&self, judged: &[Judged], advantages: &[f64], tokenizer: &Tokenizer) -> Result<Vec<Event>> {
-        let (g, weights) = (&self.recipe.grpo, self.rewarder.weights());
-        let groups = judged.iter().zip(advantages.chunks(g.num_generations)).map(|(judged, advantages)| {
-            let row = &self.rows[judged.place];
+        let weights = self.source.weights();
+        let groups = judged.iter().zip(advantages.chunks(self.recipe.grpo.num_generations));
+        let groups = groups.map(|(judged, advantages)| {
             let sampled = judged.completions.iter().zip(&judged.said).zip(&judged.parts).zip(advantages);
             let sampled = sampled.map(|(((completion, said), parts), advantage)| {
+                let known = self.source.parts().iter().zip(parts);
                 Ok(Sampled {
                     output: match said {
                         Said::Rewrite(text) => text.clone(),
@@ -268,17 +245,13 @@ impl Rollouts {
                         Said::Faulty => tokenizer.decode(&completion.ids, false)?,
                     },
                     reward: total(parts, &weights),
-                    parts: PARTS.iter().zip(parts).filter_map(|(n, p)| Some(((*n).to_owned(), (*p)?))).collect(),
+                    parts: known.filter_map(|(name, part)| Some(((*name).to_owned(), (*part)?))).collect(),
                     advantage: *advantage,
                 })
             });
-            Ok(Event::Rollout {
-                step: 0,
-                query: row.query.clone(),
-                context: context_line(&row.context),
-                target: Target::from_option(row.target.as_deref()).to_string(),
-                sampled: sampled.collect::<Result<_>>().context("showing a rollout")?,
-            })
+            let [query, context, target] = self.source.shown(judged.place);
+            let sampled = sampled.collect::<Result<_>>().context("showing a rollout")?;
+            Ok(Event::Rollout { step: 0, query, context, target, sampled })
         });
         groups.collect()
     }
@@ -288,48 +261,53 @@ impl Rollouts {
     /// # Errors
     /// Settings out of range.
     pub fn objective(&self, batch: &Batch) -> Result<grpo::Grpo> {
-        grpo::Grpo::new(settings(&self.recipe.grpo), batch.rollouts.clone(), Counts::of(&batch.rollouts))
+        let settings = settings::of(&self.recipe.grpo);
+        grpo::Grpo::new(settings, batch.rollouts.clone(), Counts::of(&batch.rollouts))
     }
 }
 
-/// What a completion says to whoever has to judge it.
-fn said(tokenizer: &Tokenizer, completion: &Completion) -> Result<Said> {
-    if !completion.finished {
-        return Ok(Said::Faulty);
+impl Source {
+    /// Names of the parts of a reward.
+    fn parts(&self) -> &'static [&'static str] {
+        match self {
+            Self::Rewriting(_) => &rewriting::PARTS,
+            Self::Tags(_) => &tagging::PARTS,
+        }
     }
-    Ok(match tokenizer.read_completion(&completion.ids)? {
-        Target::Rewrite(text) => Said::Rewrite(text),
-        // An end without anything before it is read as a reject in serving, but it is not what a model was taught to say.
-        Target::Reject if completion.ids.len() < 2 => Said::Faulty,
-        Target::Reject => Said::Reject,
-    })
+
+    /// Their weights.
+    fn weights(&self) -> Vec<f64> {
+        match self {
+            Self::Rewriting(rewriting) => rewriting.weights(),
+            Self::Tags(tags) => tags.weights(),
+        }
+    }
+
+    fn read(&self, tokenizer: &Tokenizer, completion: &Completion) -> Result<Said> {
+        match self {
+            Self::Rewriting(_) => rewriting::read(tokenizer, completion),
+            Self::Tags(_) => tagging::read(tokenizer, completion),
+        }
+    }
+
+    fn judge(&self, answers: &[(usize, &Said)]) -> Result<Vec<Parts>> {
+        match self {
+            Self::Rewriting(rewriting) => rewriting.judge(answers),
+            Self::Tags(tags) => Ok(tags.judge(answers)),
+        }
+    }
+
+    /// Query, context and right answer of a prompt, for people.
+    fn shown(&self, place: usize) -> [String; 3] {
+        match self {
+            Self::Rewriting(rewriting) => rewriting.shown(place),
+            Self::Tags(tags) => tags.shown(place),
+        }
+    }
 }
 
-fn scale(g: &Grpo) -> Scale {
-    match g.scale_rewards {
-        ScaleRewards::Group => Scale::Group,
-        ScaleRewards::Batch => Scale::Batch,
-        ScaleRewards::None => Scale::None,
-    }
-}
-
-fn settings(g: &Grpo) -> grpo::Settings {
-    grpo::Settings {
-        loss: match g.loss_type {
-            LossType::Grpo => Loss::Grpo,
-            LossType::Bnpo => Loss::Bnpo,
-            LossType::Dapo => Loss::Dapo,
-            LossType::DrGrpo => Loss::DrGrpo,
-            LossType::Cispo => Loss::Cispo,
-        },
-        importance: match g.importance_sampling_level {
-            ImportanceLevel::Token => Importance::Token,
-            ImportanceLevel::Sequence => Importance::Sequence,
-        },
-        beta: g.beta,
-        epsilon_low: g.epsilon,
-        epsilon_high: g.epsilon_high,
-        delta: None,
-        max_completion_length: g.max_completion_length,
-    }
+/// Weighted sum of the parts that are there; none where none is.
+fn total(parts: &[Option<f64>], weights: &[f64]) -> Option<f64> {
+    let known = parts.iter().zip(weights).filter_map(|(part, weight)| Some((*part)? * weight));
+    known.reduce(|a, b| a + b)
 }

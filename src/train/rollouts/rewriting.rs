@@ -1,0 +1,109 @@
+//! Rewriting for rewards: training examples are asked, and [`crate::judge::reward`] says what answers are worth.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Parts;
+use crate::judge::reward::{self, Asked, Rewarder, Said, foreign};
+use crate::model::{Completion, Tokenizer};
+use crate::recipe::Recipe;
+use crate::rewriter::{Answerable, Decoder, Whose};
+use crate::store::{ExampleRow, Store};
+use crate::task::{Target, context_line};
+
+pub(super) const PARTS: [&str; reward::PARTS.len()] = reward::PARTS;
+
+/// Searches, and what judges their rewrites.
+pub(in crate::train) struct Rewriting {
+    rows: Vec<ExampleRow>,
+    rewarder: Rewarder,
+    /// The queries that an index answers, of those that may be learnt from.
+    answerable: Answerable,
+}
+
+impl Rewriting {
+    /// Of a log's training examples.
+    ///
+    /// # Errors
+    /// No index of the log; no query in it that an index answers.
+    pub fn new(workspace: &Path, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
+        let rewarder = Rewarder::open(workspace, recipe)?;
+        let store = Store::open_existing(workspace)?;
+        let answerable = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
+        Ok(Self { rows: rows.to_vec(), rewarder, answerable })
+    }
+
+    /// The prompts, one for each row.
+    ///
+    /// # Errors
+    /// A prompt that cannot be encoded.
+    pub fn prompts(&self, tokenizer: &Tokenizer, longest: usize) -> Result<Vec<Vec<u32>>> {
+        self.rows.iter().map(|row| tokenizer.prompt(&row.context, &row.query, longest)).collect()
+    }
+
+    /// Decodes as the recipe's rollouts say.
+    ///
+    /// # Errors
+    /// A tokenizer that can carry no template.
+    pub fn decoder(&self, tokenizer: &Tokenizer, recipe: &Recipe) -> Result<Decoder> {
+        let g = &recipe.grpo;
+        Decoder::new(g.decoding, tokenizer, self.answerable.spellings(), g.max_completion_length)
+    }
+
+    pub(super) fn weights(&self) -> Vec<f64> {
+        self.rewarder.weights().to_vec()
+    }
+
+    pub(super) fn judge(&self, answers: &[(usize, &Said)]) -> Result<Vec<Parts>> {
+        let asked: Vec<_> = answers.iter().map(|(place, said)| (Asked::of(&self.rows[*place]), *said)).collect();
+        Ok(self.rewarder.judge(&asked)?.into_iter().map(|parts| parts.to_vec()).collect())
+    }
+
+    pub(super) fn shown(&self, place: usize) -> [String; 3] {
+        let row = &self.rows[place];
+        [row.query.clone(), context_line(&row.context), Target::from_option(row.target.as_deref()).to_string()]
+    }
+
+    /// `reject_rate`; and of the rewrites `index_hit_rate`, `off_context` and `popularity`.
+    pub(super) fn statistics<'a>(&self, answers: impl Iterator<Item = (usize, &'a Said)>) -> BTreeMap<String, f64> {
+        let (mut all, mut rejects, mut rewrites, mut valid) = (0.0, 0.0, 0.0, 0.0);
+        let (mut off_context, mut popularity) = (0.0, 0.0);
+        for (place, said) in answers {
+            all += 1.0;
+            match said {
+                Said::Rewrite(text) => {
+                    let row = &self.rows[place];
+                    rewrites += 1.0;
+                    valid += f64::from(u8::from(self.answerable.holds(text)));
+                    off_context += foreign(&row.context, &row.query, text);
+                    popularity += f64::from(self.rewarder.posterior(text).searches).ln_1p();
+                }
+                Said::Reject => rejects += 1.0,
+                Said::Faulty => {}
+            }
+        }
+        let shares = [
+            ("reject_rate", rejects, all),
+            ("index_hit_rate", valid, rewrites),
+            ("off_context", off_context, rewrites),
+            ("popularity", popularity, rewrites),
+        ];
+        let known = shares.into_iter().filter(|(_, _, of)| *of > 0.0);
+        known.map(|(name, sum, of)| (name.to_owned(), sum / of)).collect()
+    }
+}
+
+/// What a completion says to whoever has to judge it.
+pub(super) fn read(tokenizer: &Tokenizer, completion: &Completion) -> Result<Said> {
+    if !completion.finished {
+        return Ok(Said::Faulty);
+    }
+    Ok(match tokenizer.read_completion(&completion.ids)? {
+        Target::Rewrite(text) => Said::Rewrite(text),
+        // An end without anything before it is read as a reject in serving, but it is not what a model was taught to say.
+        Target::Reject if completion.ids.len() < 2 => Said::Faulty,
+        Target::Reject => Said::Reject,
+    })
+}
