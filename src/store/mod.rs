@@ -3,6 +3,7 @@
 //! The schema is documented in `schema.sql` and the files of later versions beside it. WAL lets `watch` and `serve` read while a run writes.
 
 mod annotations;
+mod docs;
 mod examples;
 mod health;
 mod lock;

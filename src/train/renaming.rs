@@ -22,16 +22,17 @@ pub(super) fn renamed(
     let texts = |doc: &Doc| std::iter::once(&doc.title).chain(&doc.tags).flat_map(|t| words(t)).collect::<HashSet<_>>();
     let of_docs: Vec<HashSet<String>> = docs.iter().map(|doc| texts(doc)).collect();
     let sharing = |word: &String| of_docs.iter().filter(|of_doc| of_doc.contains(word)).count();
-    let old = words(query).max_by_key(sharing).filter(|word| sharing(word) > 1)?;
-    let typed: HashSet<String> = words(query).collect();
+    let typed: Vec<String> = words(query).collect();
+    // Of two that are shared alike the first: names come before what is said of them.
+    let old = typed.iter().rev().max_by_key(|word| sharing(word)).filter(|word| sharing(word) > 1)?;
     let free = |word: &String| !typed.contains(word) && sharing(word) == 0;
     let new = (0..TRIES).filter_map(|_| other_word(vocabulary, rng)).find(free)?;
     let made = docs.iter().map(|doc| Doc {
-        title: replaced(&doc.title, &old, &new),
-        tags: doc.tags.iter().map(|tag| replaced(tag, &old, &new)).collect(),
+        title: replaced(&doc.title, old, &new),
+        tags: doc.tags.iter().map(|tag| replaced(tag, old, &new)).collect(),
         ..(*doc).clone()
     });
-    Some((replaced(query, &old, &new), made.collect()))
+    Some((replaced(query, old, &new), made.collect()))
 }
 
 /// Whether a share, which may be above 1, gives one more copy now: the whole part always does.
