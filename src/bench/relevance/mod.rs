@@ -150,7 +150,21 @@ fn measure(
     drop(store);
     let mut said = systems::fitted(recipe, &docs, &train, &test)?;
     for (name, settings) in variants(recipe, rows, &by_id) {
-        let trained = Trained { name, settings, init: &plan.init };
+        let trained = Trained { name, settings, init: &plan.init, rewarded: false };
+        said.push(systems::trained(workspace, recipe, &trained, &test, journal)?);
+    }
+    // Rewards go on from the model with most to see.
+    let names: Vec<&str> = said.iter().map(|s| s.system.name.as_str()).collect();
+    let start = [systems::PICTURE, systems::WORDS].into_iter().find(|name| names.contains(name));
+    if let Some(start) = start {
+        let settings = Relevance {
+            reasoning: Vec::new(),
+            mix: 0.0,
+            visual: start == systems::PICTURE,
+            ..recipe.relevance.clone()
+        };
+        let init = systems::run_of(recipe, start);
+        let trained = Trained { name: systems::REWARDED, settings, init: &init, rewarded: true };
         said.push(systems::trained(workspace, recipe, &trained, &test, journal)?);
     }
     let words = said.iter().position(|s| s.system.name == systems::WORDS);

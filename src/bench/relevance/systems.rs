@@ -20,6 +20,7 @@ use crate::train::{self, Existing, Options, Task};
 pub(super) const WORDS: &str = "sft, words";
 pub(super) const PICTURE: &str = "sft, words and picture";
 pub(super) const REASONING: &str = "sft, and reasoning";
+pub(super) const REWARDED: &str = "sft, then rewards";
 pub(super) const MIXED: &str = "sft, and rewriting";
 
 /// The order in which LORE's reasoning is built up.
@@ -95,6 +96,20 @@ pub(super) struct Trained<'a> {
     pub name: &'static str,
     pub settings: Relevance,
     pub init: &'a str,
+    /// Whether it goes on for rewards (`[grpo]`), and not by example.
+    pub rewarded: bool,
+}
+
+/// The run of a model.
+pub(super) fn run_of(recipe: &Recipe, name: &str) -> String {
+    let ending = match name {
+        WORDS => "words",
+        PICTURE => "picture",
+        REASONING => "reasoning",
+        REWARDED => "rewards",
+        _ => "mixed",
+    };
+    format!("{}-relevance-{ending}", recipe.name)
 }
 
 /// Trains a model, or takes the one that the same recipe and annotations made, and asks it.
@@ -105,15 +120,10 @@ pub(super) fn trained(
     test: &[Pair],
     journal: &Journal,
 ) -> Result<Said> {
-    let ending = match one.name {
-        WORDS => "words",
-        PICTURE => "picture",
-        REASONING => "reasoning",
-        _ => "mixed",
-    };
-    let name = format!("{}-relevance-{ending}", recipe.name);
+    let name = run_of(recipe, one.name);
     let recipe = Recipe { relevance: one.settings.clone(), ..recipe.clone() };
-    let task = Task::Tagging { log: &recipe.name };
+    let log = recipe.name.as_str();
+    let task = if one.rewarded { Task::Grpo { log, tags: true } } else { Task::Tagging { log } };
     let options = Options { name: &name, task, init: Some(one.init), existing: Existing::Renew };
     let summary = train::run(workspace, &recipe, &options)?;
     let tagger = Tagger::open(&summary.checkpoint, recipe.train.precision)?;
