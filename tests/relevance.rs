@@ -18,6 +18,7 @@ fn recipe(dir: &Path) -> String {
     (recipe.world.people, recipe.world.videos, recipe.ab.resamples) = (120, 1_500, 100);
     (recipe.relevance.queries, recipe.relevance.steps, recipe.relevance.batch) = (60, 4, 2);
     (recipe.relevance.distant, recipe.relevance.renamed) = (0.5, 0.5);
+    (recipe.grpo.steps, recipe.grpo.prompts, recipe.grpo.num_generations) = (2, 2, 4);
     (recipe.train.eval_every, recipe.train.eval_examples, recipe.train.save_every) = (4, 60, 2);
     let path = dir.join("small.toml");
     std::fs::write(&path, recipe.to_toml()).unwrap();
@@ -56,8 +57,15 @@ fn pairs_are_annotated_by_rule_learnt_from_and_judged_on_other_subjects() {
 
     let report = json(&mut command(&["bench", "relevance"]));
     assert_eq!(annotations(&workspace, "small"), rows, "the same recipe annotates the same pairs");
-    let names =
-        ["majority", "bm25", "bi-encoder, hashed", "sft, words", "sft, words and picture", "sft, and reasoning"];
+    let names = [
+        "majority",
+        "bm25",
+        "bi-encoder, hashed",
+        "sft, words",
+        "sft, words and picture",
+        "sft, and reasoning",
+        "sft, then rewards",
+    ];
     assert_eq!(systems(&report), names);
     for system in report["systems"].as_array().unwrap() {
         let sets: Vec<&str> = system["scores"].as_array().unwrap().iter().map(|s| s[0].as_str().unwrap()).collect();
@@ -127,7 +135,7 @@ fn a_file_of_judged_pairs_is_measured_too_and_its_bad_rows_are_told() {
     let report = json(&mut bench(&file));
     assert_eq!(report["log"], "esci");
     // Nobody drew pictures or wrote reasons, so nothing is trained on them.
-    assert_eq!(systems(&report), ["majority", "bm25", "bi-encoder, hashed", "sft, words"]);
+    assert_eq!(systems(&report), ["majority", "bm25", "bi-encoder, hashed", "sft, words", "sft, then rewards"]);
     let unused: Vec<_> =
         report["unused"].as_array().unwrap().iter().map(|u| (&u["reason"], &u["first_line"])).collect();
     assert_eq!(
