@@ -161,7 +161,7 @@ fn in_world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -
 }
 
 /// How long a training run took, those that it went on from included.
-pub(super) fn seconds_of(workspace: &Path, run: &str) -> Result<f64> {
+fn seconds_of(workspace: &Path, run: &str) -> Result<f64> {
     let runs = Reader::open(workspace)?.runs()?;
     let of_run = runs.iter().filter(|r| r.verb == "train" && r.name == run);
     Ok(of_run.filter_map(|r| r.duration_ms(r.started_ms)).sum::<i64>() as f64 / 1e3)
