@@ -68,7 +68,7 @@ pub struct System {
     pub name: String,
     /// The run that made it; none of what is not trained.
     pub run: Option<String>,
-    /// Seconds of training.
+    /// Seconds of training; none where some of it was there already.
     pub train_s: Option<f64>,
     /// Documents scored a second.
     pub docs_per_s: Option<f64>,

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 
 use super::System;
 use super::lexical::{Bm25, cosines};
-use crate::bench::training_seconds;
 use crate::journal::{Journal, stop};
 use crate::judge::tagging::{Tag, Tally, Thresholds, calibrated};
 use crate::logs::Doc;
@@ -125,7 +124,9 @@ pub(super) fn trained(
     let log = recipe.name.as_str();
     let task = if one.rewarded { Task::Grpo { log, tags: true } } else { Task::Tagging { log } };
     let options = Options { name: &name, task, init: Some(one.init), existing: Existing::Renew };
+    let started = Instant::now();
     let summary = train::run(workspace, &recipe, &options)?;
+    let train_s = started.elapsed().as_secs_f64();
     let tagger = Tagger::open(&summary.checkpoint, recipe.train.precision)?;
     let temperature = tagger.settings().temperature.context("a finished run has a temperature")?;
     let progress = journal.progress("score", test.len() as u64);
@@ -140,7 +141,7 @@ pub(super) fn trained(
     let docs_per_s = test.len() as f64 / started.elapsed().as_secs_f64();
     progress.finish(&format!("{name}: {docs_per_s:.0} documents a second"));
     let mut said = Said::new(one.name, tags);
-    said.system.train_s = Some(training_seconds(workspace, &name)?);
+    said.system.train_s = (summary.steps_now == summary.steps).then_some(train_s);
     said.system.docs_per_s = Some(docs_per_s);
     said.system.temperature = Some(temperature);
     said.system.run = Some(name);
