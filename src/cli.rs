@@ -161,6 +161,15 @@ pub enum Command {
         #[command(subcommand)]
         what: Judge,
     },
+    /// Whether a candidate may take an incumbent's place; code 3 when it may not.
+    Gate {
+        /// Two TREC runs, the one in use first.
+        #[arg(long, num_args = 2, value_names = ["INCUMBENT", "CANDIDATE"], required = true)]
+        runs: Vec<PathBuf>,
+        /// Judgments, in the form of TREC.
+        #[arg(long, value_name = "FILE")]
+        qrels: PathBuf,
+    },
     /// The fake index: valid query → its best documents, for serving rewrites without a search.
     Fake {
         /// What to do.

@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod fake;
 pub mod find;
+pub mod gate;
 pub mod index;
 pub mod mine;
 pub mod report;

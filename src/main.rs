@@ -16,7 +16,7 @@ use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::newest_run;
 use core_rewriter::train::{Existing, Options, Task};
 use core_rewriter::{
-    ab, base, bench, demo, describe, doctor, evaluate, fake, find, index, mine, report, rewrite, serve, simulate,
+    ab, base, bench, demo, describe, doctor, evaluate, fake, find, gate, index, mine, report, rewrite, serve, simulate,
     train, watch,
 };
 use serde::Serialize;
@@ -24,7 +24,7 @@ use serde::Serialize;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// 0 done, 1 failed, 2 called wrongly, 130 stopped by Ctrl-C.
+/// 0 done, 1 failed, 2 called wrongly, 3 refused by the gate, 130 stopped by Ctrl-C.
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match stop::install().and_then(|()| run(cli)) {
@@ -35,6 +35,8 @@ fn main() -> ExitCode {
                 ExitCode::from(130)
             } else if error.is::<Usage>() {
                 ExitCode::from(2)
+            } else if error.is::<gate::Refused>() {
+                ExitCode::from(3)
             } else {
                 ExitCode::FAILURE
             }
@@ -123,6 +125,13 @@ fn run(cli: Cli) -> Result<()> {
             let found =
                 reward::explain(workspace, &recipe()?, &context, query, rewrite.as_deref(), satisfied.as_deref())?;
             show(&found, reward::Explained::table, json)
+        }
+        Command::Gate { runs, qrels } => {
+            let [incumbent, candidate] =
+                <[_; 2]>::try_from(runs).map_err(|_| Usage("--runs takes two files".into()))?;
+            let verdict = gate::run(workspace, &recipe()?, &gate::Plan { incumbent, candidate, qrels })?;
+            show(&verdict, gate::Verdict::table, json)?;
+            verdict.or_refused()
         }
         Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),
         Command::Search { query, rewrite, log, size, explain } => {
