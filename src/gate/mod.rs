@@ -58,9 +58,9 @@ pub struct Check {
 /// What the gate says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
-    /// Tag of the incumbent.
+    /// File of the incumbent.
     pub incumbent: String,
-    /// Tag of the candidate.
+    /// File of the candidate.
     pub candidate: String,
     /// Queries that both runs and the judgments have.
     pub queries: usize,
@@ -134,7 +134,8 @@ fn verdict(recipe: &Recipe, plan: &Plan) -> Result<Verdict> {
     let checks = [MAIN].into_iter().chain(OTHERS).map(|name| check(name, &before, &after, recipe));
     let checks = checks.collect::<Result<Vec<Check>>>()?;
     let promoted = checks.iter().all(|check| check.passed);
-    Ok(Verdict { incumbent: incumbent.tag, candidate: candidate.tag, queries, checks, promoted })
+    let [incumbent, candidate] = [&plan.incumbent, &plan.candidate].map(|path| path.display().to_string());
+    Ok(Verdict { incumbent, candidate, queries, checks, promoted })
 }
 
 fn check(name: &str, before: &Measured, after: &Measured, recipe: &Recipe) -> Result<Check> {
