@@ -85,8 +85,10 @@ impl Data {
             Self::Log { examples, taught, validation, .. } => {
                 let sft = Sft::new(tokenizer, &[&examples[..], &taught].concat(), recipe)?;
                 match start.options.task {
-                    Task::Grpo { .. } => {
-                        let own = Rewriting::new(start.workspace, &examples, recipe)?;
+                    Task::Grpo { log, .. } => {
+                        // What is earned is said by the log that is learnt from, whatever the recipe is called.
+                        let of_log = Recipe { name: log.to_owned(), ..recipe.clone() };
+                        let own = Rewriting::new(start.workspace, &examples, &of_log)?;
                         let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
                         let decoder = own.decoder(tokenizer, recipe)?;
                         let source = Source::Rewriting(own);
