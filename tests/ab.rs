@@ -63,7 +63,7 @@ fn treatments_that_share_a_control_get_what_each_would_get_alone() {
     simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     mine::run(workspace.path(), &recipe, "tiny", mine::Source::Store).unwrap();
     let names = ab::everything(workspace.path(), "never");
-    assert_eq!(names, ["frequent-gain", "copy-rule", "cooccurrence", "nearest", "prf", "oracle"]);
+    assert_eq!(names, ["frequent-gain", "copy-rule", "association", "cooccurrence", "nearest", "prf", "oracle"]);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for design in [Design::Paired, Design::Hashed] {
         let run = |names: &[&str]| ab::run(workspace.path(), &recipe, &plan("never", names, design)).unwrap();

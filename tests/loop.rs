@@ -14,13 +14,20 @@ fn demo_then_everything_that_stands_on_it() {
     let report = json(core(dir.path()).args(["demo", "--size", "tiny"]));
     let scores = report["held_out"]["scores"].as_array().unwrap();
     let names: Vec<_> = scores.iter().map(|s| s["rewriter"].as_str().unwrap()).collect();
-    let rules = ["most frequent gain term", "copy rule", "co-occurrence", "nearest valid query", "relevance feedback"];
-    assert_eq!((names[0], &names[1..6], names[6]), ("never rewrite", &rules[..], "tiny-sft"));
+    let rules = [
+        "most frequent gain term",
+        "copy rule",
+        "association",
+        "co-occurrence",
+        "nearest valid query",
+        "relevance feedback",
+    ];
+    assert_eq!((names[0], &names[1..7], names[7]), ("never rewrite", &rules[..], "tiny-sft"));
     assert_eq!(scores[0]["mrr"]["difference"], 0.0, "no rewriting cannot differ from no rewriting");
-    assert!(scores[6]["examples"].as_u64().unwrap() > 20, "{}", scores[6]);
+    assert!(scores[7]["examples"].as_u64().unwrap() > 20, "{}", scores[7]);
     let tried = report["ab"]["trials"][0]["treatments"].as_array().unwrap();
     let tried: Vec<_> = tried.iter().map(|one| one["treatment"].as_str().unwrap()).collect();
-    assert_eq!((&tried[..5], &tried[5..]), (&rules[..], &["tiny-sft", "oracle"][..]));
+    assert_eq!((&tried[..6], &tried[6..]), (&rules[..], &["tiny-sft", "oracle"][..]));
 
     // A second run computes nothing and prints the same numbers.
     let again = json(core(dir.path()).args(["demo", "--size", "tiny"]));
