@@ -12,7 +12,8 @@ use crate::world::Probe;
 
 /// What is counted, in the order of the columns.
 ///
-/// `unseen` and `seen`: heads whose sense the context tells, by whether a training example has head and gain term together.
+/// `unseen` and `seen`: heads whose sense the context tells, by whether a mined training example has head and gain term
+/// together; titles, which rules and [`crate::train`]'s teacher count, have both.
 /// `reject_recall`: heads about which the context says nothing; `reject_precision`: of the heads that were left alone, the share
 /// about which it says nothing. Queries that say what they want are most queries and easy: `clear_left_alone` counts them, and
 /// `functional_left_alone` those that want the same thing whoever asks. `typos_mended`: the words that were meant come first in
