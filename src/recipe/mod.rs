@@ -157,6 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn every_file_of_recipes_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(files.len() > PRESETS.len(), "presets, and a base for a card");
+        for file in files {
+            Recipe::load(file.to_str().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
         let error = Recipe::parse("seed = 1\n\n[mine]\nfial_dwell_s = 2.0\n", "my.toml").unwrap_err().to_string();
         assert!(error.contains("my.toml:4"), "{error}");
