@@ -19,12 +19,14 @@ mod timing;
 mod work;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::journal::{Reader, Table};
 use crate::recipe::Recipe;
+use crate::train::{self, Options};
 
 pub use compare::{Comparison, Pair, compare};
 pub use timing::{Case, Layout, Shape, Work};
@@ -33,6 +35,14 @@ pub use timing::{Case, Layout, Shape, Work};
 fn of_seed(recipe: &Recipe, seed: u64) -> Recipe {
     let name = if seed == recipe.seed { recipe.name.clone() } else { format!("{}-s{seed}", recipe.name) };
     Recipe { name, seed, ..recipe.clone() }
+}
+
+/// Trains, and tells the seconds: of this call where it did all steps, else of all calls for the run.
+fn trained(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<f64> {
+    let started = Instant::now();
+    let summary = train::run(workspace, recipe, options)?;
+    let seconds = started.elapsed().as_secs_f64();
+    if summary.steps_now == summary.steps { Ok(seconds) } else { training_seconds(workspace, options.name) }
 }
 
 /// How long a training run took, those that it went on from included.

@@ -16,14 +16,14 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{of_seed, training_seconds};
+use super::{of_seed, trained};
 use crate::journal::{Event, Journal};
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, device};
 use crate::recipe::Recipe;
 use crate::rewriter::Rewriter;
 use crate::train::{Existing, Options, Task};
-use crate::{index, mine, simulate, train};
+use crate::{index, mine, simulate};
 
 pub use reading::Reading;
 use tally::{METRICS, Tally};
@@ -127,12 +127,11 @@ fn in_world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -
     let scratch = format!("{}-bench-scratch", recipe.name);
     let task = Task::Sft { log: &recipe.name };
     let existing = Existing::Renew;
-    train::run(workspace, recipe, &Options { name: &tuned, task, init: Some(&plan.model), existing })?;
-    let seconds = training_seconds(workspace, &tuned)?;
+    let seconds = trained(workspace, recipe, &Options { name: &tuned, task, init: Some(&plan.model), existing })?;
     let mut names = vec![tuned.as_str()];
     names.extend(RULES);
     if plan.scratch {
-        train::run(workspace, recipe, &Options { name: &scratch, task, init: None, existing })?;
+        trained(workspace, recipe, &Options { name: &scratch, task, init: None, existing })?;
         names.push(&scratch);
     }
     let asked = questions::ask(workspace, recipe, journal)?;

@@ -13,14 +13,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{of_seed, training_seconds};
+use super::{of_seed, trained};
 use crate::ab;
 use crate::journal::{Event, Journal};
 use crate::judge::{Comparison, Design};
 use crate::model::shipped::BASE;
 use crate::recipe::Recipe;
 use crate::train::{Existing, Options, Task};
-use crate::{index, mine, simulate, train};
+use crate::{index, mine, simulate};
 
 pub use variants::Set;
 use variants::{Kind, Variant};
@@ -102,7 +102,7 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
     index::run(workspace, recipe, &recipe.name, index::Job::Build { anew: false })?;
     mine::run(workspace, recipe, &recipe.name, mine::Source::Store)?;
     let start = format!("{}-rewards-sft", recipe.name);
-    fit(workspace, recipe, &start, Task::Sft { log: &recipe.name }, BASE)?;
+    let started = fit(workspace, recipe, &start, Task::Sft { log: &recipe.name }, BASE)?;
     let mut trained = vec![(variants::START.to_owned(), start.clone(), 0.0)];
     let mut budget = None;
     for variant in variants::of(plan.set) {
@@ -112,8 +112,7 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
                 fit(workspace, &variant.recipe(recipe), &name, Task::Grpo { log: &recipe.name, tags: false }, &start)?
             }
             Kind::Examples => {
-                let recipe =
-                    go_on(workspace, recipe, &start, &variant, budget.context("a run on rewards comes first")?)?;
+                let recipe = go_on(recipe, started, &variant, budget.context("a run on rewards comes first")?);
                 fit(workspace, &recipe, &name, Task::Sft { log: &recipe.name }, &start)?
             }
         };
@@ -132,16 +131,15 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
 
 /// Trains a run unless it is there already; the seconds it took in all.
 fn fit(workspace: &Path, recipe: &Recipe, name: &str, task: Task, init: &str) -> Result<f64> {
-    train::run(workspace, recipe, &Options { name, task, init: Some(init), existing: Existing::Renew })?;
-    training_seconds(workspace, name)
+    trained(workspace, recipe, &Options { name, task, init: Some(init), existing: Existing::Renew })
 }
 
-/// The recipe of a run on examples alone that takes about `seconds`, at the pace of the one it starts from.
-fn go_on(workspace: &Path, recipe: &Recipe, start: &str, variant: &Variant, seconds: f64) -> Result<Recipe> {
-    let pace = training_seconds(workspace, start)? / recipe.train.steps as f64;
+/// The recipe of a run on examples alone that takes about `seconds`, at the pace of the one it starts from, which took `started`.
+fn go_on(recipe: &Recipe, started: f64, variant: &Variant, seconds: f64) -> Recipe {
+    let pace = started / recipe.train.steps as f64;
     let mut recipe = variant.recipe(recipe);
     recipe.train.steps = ((seconds / pace.max(1e-6)).round() as u64).max(1);
     recipe.train.lr = recipe.grpo.lr.max(recipe.train.lr * recipe.train.lr_floor);
     recipe.train.from_scratch = None;
-    Ok(recipe)
+    recipe
 }
