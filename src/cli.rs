@@ -97,29 +97,7 @@ pub enum Command {
         log: Option<String>,
     },
     /// Train a model on mined examples.
-    Train {
-        /// The objective.
-        #[arg(value_enum)]
-        objective: Objective,
-        /// What is learnt.
-        #[arg(long, value_enum, default_value_t = Task::Rewriting)]
-        task: Task,
-        /// Name of the run [default: <log>-sft, <log>-grpo, or <log>-relevance].
-        #[arg(long)]
-        name: Option<String>,
-        /// Log to learn from [default: the recipe's name].
-        #[arg(long)]
-        log: Option<String>,
-        /// Start from this checkpoint folder or hub id, or from the program's own base, instead of from nothing.
-        #[arg(long, value_name = "base|FOLDER|OWNER/NAME")]
-        init: Option<String>,
-        /// Go on from the newest checkpoint.
-        #[arg(long, conflicts_with = "fresh")]
-        resume: bool,
-        /// Delete the run's checkpoints and start over.
-        #[arg(long)]
-        fresh: bool,
-    },
+    Train(Train),
     /// Train a base model that reads its context, on documents made on the fly.
     Pretrain {
         /// Name of the run [default: the recipe's name].
@@ -248,6 +226,32 @@ pub enum World {
         #[arg(long, value_name = "DIR")]
         plot: Option<PathBuf>,
     },
+}
+
+/// What to train.
+#[derive(Debug, Clone, Args)]
+pub struct Train {
+    /// The objective.
+    #[arg(value_enum)]
+    pub objective: Objective,
+    /// What is learnt.
+    #[arg(long, value_enum, default_value_t = Task::Rewriting)]
+    pub task: Task,
+    /// Name of the run [default: <log>-sft, <log>-grpo, or <log>-relevance].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Log to learn from [default: the recipe's name].
+    #[arg(long)]
+    pub log: Option<String>,
+    /// Start from this checkpoint folder or hub id, or from the program's own base, instead of from nothing.
+    #[arg(long, value_name = "base|FOLDER|OWNER/NAME")]
+    pub init: Option<String>,
+    /// Go on from the newest checkpoint.
+    #[arg(long, conflicts_with = "fresh")]
+    pub resume: bool,
+    /// Delete the run's checkpoints and start over.
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 /// A query, and what was known of the person who typed it.

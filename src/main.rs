@@ -44,6 +44,28 @@ fn main() -> ExitCode {
     }
 }
 
+fn train_command(workspace: &Path, recipe: &Recipe, asked: cli::Train, json: bool) -> Result<()> {
+    let cli::Train { objective, task, name, log, init, resume, fresh } = asked;
+    let log = log.unwrap_or_else(|| recipe.name.clone());
+    let (task, ending) = match (objective, task) {
+        (Objective::Sft, cli::Task::Rewriting) => (Task::Sft { log: &log }, "sft"),
+        (Objective::Sft, cli::Task::Relevance) => (Task::Tagging { log: &log }, "relevance"),
+        (Objective::Grpo, cli::Task::Rewriting) => (Task::Grpo { log: &log, tags: false }, "grpo"),
+        (Objective::Grpo, cli::Task::Relevance) => (Task::Grpo { log: &log, tags: true }, "relevance-grpo"),
+    };
+    let name = name.unwrap_or_else(|| format!("{log}-{ending}"));
+    let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };
+    show(&train::run(workspace, recipe, &options)?, train::Summary::table, json)
+}
+
+fn judge(workspace: &Path, recipe: &Recipe, what: cli::Judge, json: bool) -> Result<()> {
+    let cli::Judge::Explain { asked, rewrite, satisfied } = what;
+    let question = question(asked);
+    let (query, context) = (question.query()?, question.context()?);
+    let found = reward::explain(workspace, recipe, &context, query, rewrite.as_deref(), satisfied.as_deref())?;
+    show(&found, reward::Explained::table, json)
+}
+
 fn question(asked: cli::Asked) -> Question {
     let cli::Asked { query, watched, searched, place, context } = asked;
     Question { query, file: context, watched, searched, place }
@@ -91,19 +113,7 @@ fn run(cli: Cli) -> Result<()> {
             let options = Options { name: &name, task: Task::Pretrain, init: None, existing: existing(resume, fresh) };
             show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
         }
-        Command::Train { objective, task, name, log, init, resume, fresh } => {
-            let recipe = recipe()?;
-            let log = log.unwrap_or_else(|| recipe.name.clone());
-            let (task, ending) = match (objective, task) {
-                (Objective::Sft, cli::Task::Rewriting) => (Task::Sft { log: &log }, "sft"),
-                (Objective::Sft, cli::Task::Relevance) => (Task::Tagging { log: &log }, "relevance"),
-                (Objective::Grpo, cli::Task::Rewriting) => (Task::Grpo { log: &log, tags: false }, "grpo"),
-                (Objective::Grpo, cli::Task::Relevance) => (Task::Grpo { log: &log, tags: true }, "relevance-grpo"),
-            };
-            let name = name.unwrap_or_else(|| format!("{log}-{ending}"));
-            let options = Options { name: &name, task, init: init.as_deref(), existing: existing(resume, fresh) };
-            show(&train::run(workspace, &recipe, &options)?, train::Summary::table, json)
-        }
+        Command::Train(asked) => train_command(workspace, &recipe()?, asked, json),
         Command::Base { what } => {
             let what = match what {
                 cli::Base::Restore => base::What::Restore,
@@ -119,13 +129,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Rewrite { asked, model: name } => {
             show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question(asked))?, rewrite::Answer::table, json)
         }
-        Command::Judge { what: cli::Judge::Explain { asked, rewrite, satisfied } } => {
-            let question = question(asked);
-            let (query, context) = (question.query()?, question.context()?);
-            let found =
-                reward::explain(workspace, &recipe()?, &context, query, rewrite.as_deref(), satisfied.as_deref())?;
-            show(&found, reward::Explained::table, json)
-        }
+        Command::Judge { what } => judge(workspace, &recipe()?, what, json),
         Command::Gate { runs, qrels } => {
             let [incumbent, candidate] =
                 <[_; 2]>::try_from(runs).map_err(|_| Usage("--runs takes two files".into()))?;

@@ -27,7 +27,7 @@ pub(super) struct Rewarded {
 /// What is learnt by example beside the rewards, and looked at on held-out people or queries.
 pub(super) enum Taught {
     /// To rewrite.
-    Rewriting { sft: Sft, validation: Vec<ExampleRow> },
+    Rewriting { sft: Box<Sft>, validation: Vec<ExampleRow> },
     /// To tag relevance.
     Tagging(Box<Tagging>),
 }

@@ -91,9 +91,9 @@ impl Data {
                         let own = Rewriting::new(start.workspace, &examples, &of_log)?;
                         let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
                         let decoder = own.decoder(tokenizer, recipe)?;
-                        let source = Source::Rewriting(own);
+                        let source = Source::Rewriting(Box::new(own));
                         let rollouts = Rollouts::new(source, prompts, decoder, start.reference()?, recipe);
-                        let taught = Taught::Rewriting { sft, validation };
+                        let taught = Taught::Rewriting { sft: Box::new(sft), validation };
                         Objective::Grpo(Box::new(Reinforced::new(taught, rollouts, recipe)))
                     }
                     _ => Objective::Sft { sft, validation },

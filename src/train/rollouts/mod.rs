@@ -31,7 +31,7 @@ type Parts = Vec<Option<f64>>;
 /// What is asked and how answers are judged.
 pub(super) enum Source {
     /// To rewrite searches.
-    Rewriting(Rewriting),
+    Rewriting(Box<Rewriting>),
     /// To tag the relevance of documents.
     Tags(Tags),
 }
