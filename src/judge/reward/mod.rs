@@ -166,7 +166,7 @@ fn decision(rewrote: Option<bool>, said: &Said) -> Option<f64> {
 
 /// Weighted sum of the parts that are there; none where none is.
 #[must_use]
-pub fn total(parts: &Parts, weights: &[f64]) -> Option<f64> {
+pub fn total(parts: &[Option<f64>], weights: &[f64]) -> Option<f64> {
     let known = parts.iter().zip(weights).filter_map(|(part, weight)| Some((*part)? * weight));
     known.reduce(|a, b| a + b)
 }

@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 use super::advantages::{Aggregation, advantages};
 use super::grpo::{self, Counts, Rollout};
 use crate::journal::{Event, Sampled};
-use crate::judge::reward::Said;
+use crate::judge::reward::{Said, total};
 use crate::model::{Cancel, Completion, Decoding, Group, Policy, Tokenizer};
 use crate::recipe::{Recipe, stream};
 use crate::rewriter::Decoder;
@@ -304,10 +304,4 @@ impl Source {
             Self::Tags(tags) => tags.shown(place),
         }
     }
-}
-
-/// Weighted sum of the parts that are there; none where none is.
-fn total(parts: &[Option<f64>], weights: &[f64]) -> Option<f64> {
-    let known = parts.iter().zip(weights).filter_map(|(part, weight)| Some((*part)? * weight));
-    known.reduce(|a, b| a + b)
 }
