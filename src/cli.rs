@@ -237,7 +237,7 @@ pub struct Train {
     /// What is learnt.
     #[arg(long, value_enum, default_value_t = Task::Rewriting)]
     pub task: Task,
-    /// Name of the run [default: <log>-sft, <log>-grpo, or <log>-relevance].
+    /// Name of the run [default: <log>-sft, <log>-grpo, <log>-mpo, or <log>-relevance].
     #[arg(long)]
     pub name: Option<String>,
     /// Log to learn from [default: the recipe's name].
@@ -287,6 +287,9 @@ pub enum Judge {
         /// Id of the document that satisfied the person.
         #[arg(long, value_name = "DOC")]
         satisfied: Option<String>,
+        /// Id of a document that was shown and passed over; may be repeated.
+        #[arg(long, value_name = "DOC")]
+        skipped: Vec<String>,
     },
 }
 
@@ -384,4 +387,6 @@ pub enum Objective {
     Sft,
     /// Group-relative policy optimisation for the rewards of [reward], the examples beside it.
     Grpo,
+    /// Mixed preference optimisation in semi-online phases, for the ratio of [ratio].
+    Mpo,
 }

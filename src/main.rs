@@ -50,6 +50,11 @@ fn train_command(workspace: &Path, recipe: &Recipe, asked: cli::Train, json: boo
     let (task, ending) = match (objective, task) {
         (Objective::Sft, cli::Task::Rewriting) => (Task::Sft { log: &log }, "sft"),
         (Objective::Sft, cli::Task::Relevance) => (Task::Tagging { log: &log }, "relevance"),
+        (Objective::Mpo, cli::Task::Rewriting) => (Task::Mpo { log: &log }, "mpo"),
+        (Objective::Mpo, cli::Task::Relevance) => {
+            let text = "pairs are made of rewrites: --task relevance is for `core train sft` and `core train grpo`";
+            return Err(Usage(text.into()).into());
+        }
         (Objective::Grpo, cli::Task::Rewriting) => (Task::Grpo { log: &log, tags: false }, "grpo"),
         (Objective::Grpo, cli::Task::Relevance) => (Task::Grpo { log: &log, tags: true }, "relevance-grpo"),
     };
@@ -59,10 +64,11 @@ fn train_command(workspace: &Path, recipe: &Recipe, asked: cli::Train, json: boo
 }
 
 fn judge(workspace: &Path, recipe: &Recipe, what: cli::Judge, json: bool) -> Result<()> {
-    let cli::Judge::Explain { asked, rewrite, satisfied } = what;
+    let cli::Judge::Explain { asked, rewrite, satisfied, skipped } = what;
     let question = question(asked);
     let (query, context) = (question.query()?, question.context()?);
-    let found = reward::explain(workspace, recipe, &context, query, rewrite.as_deref(), satisfied.as_deref())?;
+    let outcome = reward::Outcome { satisfied: satisfied.as_deref(), skipped: &skipped };
+    let found = reward::explain(workspace, recipe, &context, query, rewrite.as_deref(), outcome)?;
     show(&found, reward::Explained::table, json)
 }
 
@@ -133,9 +139,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Gate { runs, qrels } => {
             let [incumbent, candidate] =
                 <[_; 2]>::try_from(runs).map_err(|_| Usage("--runs takes two files".into()))?;
-            let verdict = gate::run(workspace, &recipe()?, &gate::Plan { incumbent, candidate, qrels })?;
-            show(&verdict, gate::Verdict::table, json)?;
-            verdict.or_refused()
+            let verdict = gate::run(workspace, &recipe()?, &gate::Plan::Runs { incumbent, candidate, qrels })?;
+            show(&verdict, Verdict::table, json)?;
+            gate::or_refused(&verdict)
         }
         Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),
         Command::Search { query, rewrite, log, size, explain } => {

@@ -11,6 +11,7 @@ mod sequential;
 mod stats;
 pub mod tagging;
 pub mod trec;
+mod verdict;
 
 pub use experiment::{Decay, Decision, Design, Experiment, Look, Null, NullMetric, Row, Treatment, Trial};
 pub use offline::{Answer, Scores, score};
@@ -18,3 +19,4 @@ pub use penalties::{repetition, soft_overlong};
 pub use ranking::ndcg;
 pub use sequential::{Boundary, Monitor, two_sided_p};
 pub use stats::{Comparison, Estimate, Ratio, compare, compare_groups, lift_change};
+pub use verdict::{Check, Verdict};

@@ -170,6 +170,12 @@ impl Tokenizer {
         self.marked.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1)
     }
 
+    /// Whether another tokenizer means the same by every id.
+    #[must_use]
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.marked.get_vocab(true) == other.marked.get_vocab(true)
+    }
+
     /// The ids of a text from people; special tokens that it spells stay text.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Fake, Lora, Recipe, Relevance, World};
+use super::{Fake, Lora, Mpo, Ratio, Recipe, Relevance, World};
 
 /// Refuses the first value out of bounds.
 pub(super) fn check(r: &Recipe) -> Result<()> {
@@ -56,8 +56,15 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     ensure!(g.temperature > 0.0, "grpo.temperature is 0: completions of one prompt would all be the same");
     ensure!(g.resample <= 16, "grpo.resample is {}: use 16 or less", g.resample);
     check_relevance(&r.relevance)?;
+    check_ratio(&r.ratio)?;
+    check_mpo(&r.mpo)?;
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
-    let own = [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr), ("relevance.lr", r.relevance.lr)];
+    let own = [
+        ("train.lr", r.train.lr),
+        ("grpo.lr", r.grpo.lr),
+        ("mpo.lr", r.mpo.lr),
+        ("relevance.lr", r.relevance.lr),
+    ];
     for (key, lr) in own.into_iter().chain(scratch) {
         ensure!(lr > 0.0 && lr.is_finite(), "{key} is {lr}: must be above 0");
     }
@@ -155,6 +162,28 @@ fn check_relevance(relevance: &Relevance) -> Result<()> {
     Ok(())
 }
 
+fn check_ratio(ratio: &Ratio) -> Result<()> {
+    ensure!(ratio.low > 0.0 && ratio.low < ratio.high, "ratio.low is {}: must lie between 0 and ratio.high", ratio.low);
+    ensure!(ratio.high.is_finite(), "ratio.high is {}: must be a number", ratio.high);
+    ensure!(ratio.floor > 0.0 && ratio.floor <= 1.0, "ratio.floor is {}: must lie above 0 and at most at 1", ratio.floor);
+    ensure!(ratio.random <= 4_096, "ratio.random is {}: use 4096 or less", ratio.random);
+    Ok(())
+}
+
+fn check_mpo(mpo: &Mpo) -> Result<()> {
+    let n = mpo.num_generations;
+    ensure!((2..=256).contains(&n), "mpo.num_generations is {n}: a group needs 2 answers to be compared (and 256 or less)");
+    ensure!(
+        2 * mpo.top <= n,
+        "mpo.top is {}: as many answers are chosen as rejected, and mpo.num_generations is {n}",
+        mpo.top
+    );
+    ensure!(mpo.temperature > 0.0, "mpo.temperature is 0: answers to one prompt would all be the same");
+    ensure!(mpo.beta > 0.0, "mpo.beta is 0: nothing would be learnt from pairs");
+    ensure!(mpo.sigmoid + mpo.bco_pair + mpo.sft > 0.0, "mpo.sigmoid, bco_pair and sft are all 0: there is no loss");
+    Ok(())
+}
+
 fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
     vec![
         ("world.births_per_week", r.world.births_per_week),
@@ -194,6 +223,11 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("train.lr_floor", r.train.lr_floor),
         ("reward.relevance_gate", r.reward.relevance_gate),
         ("grpo.epsilon", r.grpo.epsilon),
+        ("gate.entropy_loss", r.gate.entropy_loss),
+        ("gate.truncated_rise", r.gate.truncated_rise),
+        ("gate.hit_loss", r.gate.hit_loss),
+        ("gate.reject_move", r.gate.reject_move),
+        ("gate.concentration_rise", r.gate.concentration_rise),
         ("baselines.min_share", r.baselines.min_share),
         ("baselines.min_cosine", r.baselines.min_cosine),
         ("baselines.fb_lambda", r.baselines.fb_lambda),
@@ -230,6 +264,11 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("grpo.prompts", r.grpo.prompts),
         ("grpo.num_iterations", r.grpo.num_iterations as usize),
         ("grpo.max_completion_length", r.grpo.max_completion_length),
+        ("mpo.steps", r.mpo.steps as usize),
+        ("mpo.sync_every", r.mpo.sync_every as usize),
+        ("mpo.groups", r.mpo.groups),
+        ("mpo.top", r.mpo.top),
+        ("mpo.max_completion_length", r.mpo.max_completion_length),
         ("relevance.queries", r.relevance.queries),
         ("relevance.max_prompt_tokens", r.relevance.max_prompt_tokens),
         ("relevance.steps", r.relevance.steps as usize),
@@ -239,6 +278,8 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("search.rawrank", r.search.rawrank),
         ("search.encoding.max_tokens", r.search.encoding.max_tokens),
         ("search.encoding.batch", r.search.encoding.batch),
+        ("gate.examples", r.gate.examples),
+        ("gate.samples", r.gate.samples),
         ("ab.weeks", r.ab.weeks as usize),
         ("ab.looks", r.ab.looks as usize),
         ("ab.resamples", r.ab.resamples),
@@ -272,6 +313,22 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("reward.ctr", r.reward.ctr),
         ("reward.prior_searches", r.reward.prior_searches),
         ("reward.invalid", r.reward.invalid),
+        ("reward.ratio", r.reward.ratio),
+        ("ratio.gamma", r.ratio.gamma),
+        ("ratio.alpha", r.ratio.alpha),
+        ("ratio.prior_shown", r.ratio.prior_shown),
+        ("ratio.length", r.ratio.length),
+        ("ratio.truncated", r.ratio.truncated),
+        ("gate.surprisal_rise", r.gate.surprisal_rise),
+        ("gate.length_rise", r.gate.length_rise),
+        ("gate.popularity_move", r.gate.popularity_move),
+        ("gate.kl", r.gate.kl),
+        ("mpo.margin", r.mpo.margin),
+        ("mpo.temperature", r.mpo.temperature),
+        ("mpo.beta", r.mpo.beta),
+        ("mpo.sigmoid", r.mpo.sigmoid),
+        ("mpo.bco_pair", r.mpo.bco_pair),
+        ("mpo.sft", r.mpo.sft),
         ("grpo.temperature", r.grpo.temperature),
         ("grpo.beta", r.grpo.beta),
         ("grpo.epsilon_high", r.grpo.epsilon_high),

@@ -6,6 +6,8 @@
 mod check;
 mod errors;
 mod experiment;
+mod gating;
+mod preference;
 mod relevance;
 mod reward;
 mod searching;
@@ -21,6 +23,8 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 pub use experiment::{AbTest, Baselines};
+pub use gating::Gate;
+pub use preference::{Flaw, Form, Mpo, Ratio, Reference};
 pub use relevance::{Reason, Relevance};
 pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
@@ -61,8 +65,12 @@ pub struct Recipe {
     pub train: Train,
     /// What a rewrite is worth.
     pub reward: Reward,
+    /// CoRe's reward.
+    pub ratio: Ratio,
     /// Learning from rewards.
     pub grpo: Grpo,
+    /// Learning from pairs of answers.
+    pub mpo: Mpo,
     /// Adapters instead of full fine-tuning.
     pub lora: Lora,
     /// Annotated pairs, and the model that learns from them.
@@ -71,6 +79,8 @@ pub struct Recipe {
     pub search: SearchPath,
     /// The simulated experiment.
     pub ab: AbTest,
+    /// What a candidate must be like to be released.
+    pub gate: Gate,
     /// The rules that a model must beat.
     pub baselines: Baselines,
     /// How a trained model answers.
@@ -92,11 +102,14 @@ impl Default for Recipe {
             pretrain: Pretrain::default(),
             train: Train::default(),
             reward: Reward::default(),
+            ratio: Ratio::default(),
             grpo: Grpo::default(),
+            mpo: Mpo::default(),
             lora: Lora::default(),
             relevance: Relevance::default(),
             search: SearchPath::default(),
             ab: AbTest::default(),
+            gate: Gate::default(),
             baselines: Baselines::default(),
             rewriting: Rewriting::default(),
             serve: Serve::default(),

@@ -18,6 +18,8 @@ pub struct Reward {
     pub decision: f64,
     /// Weight of the form: length, repetition, and words of neither query nor context.
     pub format: f64,
+    /// Weight of what the ranker will see of the documents that were liked, passed over and never shown (CoRe, `[ratio]`).
+    pub ratio: f64,
     /// Standardise each part within its group before they are summed (GDPO, arXiv 2601.05242), so that none drowns the
     /// others by its scale.
     pub normalize: bool,
@@ -51,6 +53,7 @@ impl Default for Reward {
             hit: 1.0,
             decision: 1.0,
             format: 0.5,
+            ratio: 0.0,
             normalize: false,
             window_days: 180,
             min_people: 2,

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Decoder, Outcome, Reason};
 use crate::logs::Context;
-use crate::model::{Cancel, Decoding, Policy, Tokenizer};
+use crate::model::{Cancel, Completion, Decoding, Group, Policy, Tokenizer};
 use crate::task::Target;
 
 /// Longest answer in tokens; queries are short.
@@ -54,6 +54,47 @@ impl PolicyRewriter {
         &self.identity
     }
 
+    /// Whether another model's tokens are this one's, so that either can score what the other says.
+    #[must_use]
+    pub fn same_tokens(&self, other: &Self) -> bool {
+        self.policy.tokenizer.agrees(&other.policy.tokenizer)
+    }
+
+    /// `n` answers to each request, sampled freely at temperature 1, each with the log-probabilities of its tokens: what the
+    /// model might say, whatever serving lets through.
+    ///
+    /// # Errors
+    /// Those of the model.
+    pub fn sample(&self, requests: &[(&Context, &str)], n: usize, seed: u64) -> Result<Vec<Vec<Completion>>> {
+        let settings = Decoding::sampled(MAX_NEW_TOKENS, 1.0, self.policy.tokenizer.end_tokens());
+        let mut repeated = Vec::with_capacity(requests.len() * n);
+        for prompt in self.prompts(requests)? {
+            repeated.extend(std::iter::repeat_n(prompt, n));
+        }
+        let said = self.policy.generate(&repeated, &settings, seed)?;
+        Ok(said.chunks(n.max(1)).map(<[Completion]>::to_vec).collect())
+    }
+
+    /// Log-probability (nats) of given answers to each request under this model.
+    ///
+    /// # Errors
+    /// Those of the model; tokens that it does not have.
+    pub fn logprobs(&self, requests: &[(&Context, &str)], answers: &[Vec<Completion>]) -> Result<Vec<Vec<f64>>> {
+        let groups = self.prompts(requests)?.into_iter().zip(answers).map(|(prompt, answers)| Group {
+            prompt,
+            completions: answers.iter().map(|answer| answer.ids.clone()).collect(),
+        });
+        let groups: Vec<Group> = groups.collect();
+        let mut tokens = self.policy.score(&groups, 1.0)?.into_iter().map(f64::from);
+        let mut of = |completion: &Vec<u32>| tokens.by_ref().take(completion.len()).sum();
+        Ok(groups.iter().map(|group| group.completions.iter().map(&mut of).collect()).collect())
+    }
+
+    fn prompts(&self, requests: &[(&Context, &str)]) -> Result<Vec<Vec<u32>>> {
+        let tokenizer = &self.policy.tokenizer;
+        requests.iter().map(|(context, query)| tokenizer.prompt(context, query, self.max_prompt_tokens)).collect()
+    }
+
     /// Answers many requests, in their order; the answer to one never depends on the others. Once `cancel` is set the rest
     /// is given up.
     ///
@@ -64,10 +105,7 @@ impl PolicyRewriter {
         let settings = Decoding::greedy(MAX_NEW_TOKENS, tokenizer.end_tokens());
         let mut outcomes = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
-            let prompts = batch
-                .iter()
-                .map(|(context, query)| tokenizer.prompt(context, query, self.max_prompt_tokens))
-                .collect::<Result<Vec<_>>>()?;
+            let prompts = self.prompts(batch)?;
             let completions = self.decoder.generate(&self.policy, &prompts, &settings, 0, cancel)?;
             for ((_, query), completion) in batch.iter().zip(completions) {
                 let known = completion.logprobs.len() == completion.ids.len();

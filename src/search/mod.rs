@@ -16,6 +16,7 @@ mod index;
 mod normal;
 mod rank;
 mod recall;
+mod scoring;
 mod sides;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, precision_here, runs};
-use crate::recipe::{Grpo, Pretrain, Recipe, Relevance, Reward, Train};
+use crate::recipe::{Grpo, Mpo, Pretrain, Ratio, Recipe, Relevance, Reward, Train};
 
 /// AdamW's moments beside the weights.
 pub(super) const MOMENTS: &str = "optimizer.safetensors";
@@ -40,6 +40,12 @@ pub(super) struct Fingerprint {
     /// What it earns them by.
     #[serde(default)]
     reward: Option<Reward>,
+    /// What a run on pairs learns from.
+    #[serde(default)]
+    mpo: Option<Mpo>,
+    /// What a run on ratios is paid by.
+    #[serde(default)]
+    ratio: Option<Ratio>,
     /// The tagging; none of a run on another task.
     #[serde(default)]
     relevance: Option<Relevance>,
@@ -48,15 +54,21 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     /// Of a run on a log's examples.
     pub fn of_log(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
-        let (Task::Sft { log } | Task::Grpo { log, .. } | Task::Tagging { log }) = options.task else {
+        let (Task::Sft { log } | Task::Grpo { log, .. } | Task::Mpo { log } | Task::Tagging { log }) = options.task else {
             return Self::of_stream(recipe, options);
         };
         let (log, log_origin) = (log.to_owned(), log_origin.to_owned());
         let rewarded = matches!(options.task, Task::Grpo { .. });
         let (grpo, reward) = (rewarded.then(|| recipe.grpo.clone()), rewarded.then(|| recipe.reward.clone()));
+        let paired = matches!(options.task, Task::Mpo { .. });
+        let mpo = paired.then(|| recipe.mpo.clone());
+        let ratio = (paired || rewarded && recipe.reward.ratio > 0.0).then(|| recipe.ratio.clone());
+        // The form of a rewrite is a part of what it is paid for.
+        let reward = if paired { Some(recipe.reward.clone()) } else { reward };
         let tags = matches!(options.task, Task::Tagging { .. } | Task::Grpo { tags: true, .. });
         let relevance = tags.then(|| recipe.relevance.clone());
-        Self { log, log_origin, examples, pretrain: None, grpo, reward, relevance, ..Self::of_stream(recipe, options) }
+        let of_stream = Self::of_stream(recipe, options);
+        Self { log, log_origin, examples, pretrain: None, grpo, reward, mpo, ratio, relevance, ..of_stream }
     }
 
     /// Of a run on documents made on the fly.
@@ -81,6 +93,8 @@ impl Fingerprint {
             pretrain: Some(recipe.pretrain.clone()),
             grpo: None,
             reward: None,
+            mpo: None,
+            ratio: None,
             relevance: None,
         }
     }

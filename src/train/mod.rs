@@ -11,6 +11,7 @@ mod checkpoint;
 mod distant;
 mod evaluate;
 mod objective;
+mod phases;
 mod pretrain;
 mod reinforced;
 mod renaming;
@@ -61,6 +62,11 @@ pub enum Task<'a> {
         log: &'a str,
         /// Whether labels of relevance are earned for, and not rewrites.
         tags: bool,
+    },
+    /// By pairs of the policy's own answers, in phases (`[mpo]`, `[ratio]`).
+    Mpo {
+        /// Name of the log.
+        log: &'a str,
     },
     /// To tag the relevance of documents, from the annotations of a log.
     Tagging {
@@ -136,6 +142,10 @@ fn of_start(recipe: &Recipe, options: &Options) -> Recipe {
         if tags {
             recipe.train.batch = recipe.relevance.batch;
         }
+        return recipe;
+    }
+    if let Task::Mpo { .. } = options.task {
+        (recipe.train.steps, recipe.train.lr, recipe.train.from_scratch) = (recipe.mpo.steps, recipe.mpo.lr, None);
         return recipe;
     }
     if let Task::Tagging { .. } = options.task {

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 
 /// Constants of the objective; the defaults are InternVL's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,7 +90,7 @@ impl Counts {
 
 /// δ: the mean over batches of the mean implicit reward of both sides (BCO, arXiv 2404.04656; a batch counts once,
 /// whatever its size, as in TRL up to 0.19 and in InternVL).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunningMean {
     mean: f64,
     batches: f64,
@@ -173,7 +174,9 @@ impl Mpo {
         for (group, sums) in self.sums(logprobs) {
             for &(w, l) in &group.pairs {
                 let (chosen, rejected) = (sums.rewards[w], sums.rewards[l]);
-                tally.loss += self.cost(&sums, w, l).value;
+                let cost = self.cost(&sums, w, l);
+                tally.loss += cost.value;
+                tally.terms.iter_mut().zip(cost.terms).for_each(|(sum, term)| *sum += term);
                 tally.pairs += 1;
                 tally.chosen += chosen;
                 tally.rejected += rejected;
@@ -210,13 +213,14 @@ impl Mpo {
         let Settings { beta, sigmoid: w_p, bco_pair: w_q, sft: w_g } = self.settings;
         let (chosen, rejected) = (sums.rewards[w], sums.rewards[l]);
         let margin = chosen - rejected;
-        let pairs = self.counts.pairs.max(1) as f64;
-        let said = w_g / self.counts.chosen_tokens.max(1) as f64;
+        let (pairs, tokens) = (self.counts.pairs.max(1) as f64, self.counts.chosen_tokens.max(1) as f64);
         let quality = softplus(self.delta - chosen) + softplus(rejected - self.delta);
+        let terms = [softplus(-margin) / pairs, quality / pairs, -sums.logprobs[w] / tokens];
         let push = w_p * logistic(-margin);
         Cost {
-            value: (w_p * softplus(-margin) + w_q * quality) / pairs - said * sums.logprobs[w],
-            slope_chosen: -beta * (push + w_q * logistic(self.delta - chosen)) / pairs - said,
+            value: w_p * terms[0] + w_q * terms[1] + w_g * terms[2],
+            terms,
+            slope_chosen: -beta * (push + w_q * logistic(self.delta - chosen)) / pairs - w_g / tokens,
             slope_rejected: beta * (push + w_q * logistic(rejected - self.delta)) / pairs,
         }
     }
@@ -224,6 +228,8 @@ impl Mpo {
 
 struct Cost {
     value: f64,
+    /// DPO's, BCO's, the cross-entropy; without their weights.
+    terms: [f64; 3],
     slope_chosen: f64,
     slope_rejected: f64,
 }
@@ -266,6 +272,7 @@ fn logistic(x: f64) -> f64 {
 pub struct Tally {
     /// The loss, or this micro-batch's share of it.
     pub loss: f64,
+    terms: [f64; 3],
     pairs: usize,
     chosen: f64,
     rejected: f64,
@@ -278,6 +285,7 @@ impl Tally {
     /// Adds another micro-batch's sums.
     pub fn add(&mut self, other: &Self) {
         self.loss += other.loss;
+        self.terms.iter_mut().zip(other.terms).for_each(|(sum, term)| *sum += term);
         self.pairs += other.pairs;
         self.chosen += other.chosen;
         self.rejected += other.rejected;
@@ -287,7 +295,8 @@ impl Tally {
     }
 
     /// Means over pairs by their TRL names: `rewards/{chosen,rejected,margins,accuracies}` and
-    /// `logps/{chosen,rejected}` (token sums, nats).
+    /// `logps/{chosen,rejected}` (token sums, nats); and each term of the loss without its weight,
+    /// `loss/{sigmoid,bco_pair,sft}`.
     #[must_use]
     pub fn statistics(&self) -> BTreeMap<String, f64> {
         let pairs = self.pairs.max(1) as f64;
@@ -299,7 +308,9 @@ impl Tally {
             ("logps/chosen", self.chosen_logps),
             ("logps/rejected", self.rejected_logps),
         ];
-        values.into_iter().map(|(name, sum)| (name.to_owned(), sum / pairs)).collect()
+        let terms = ["loss/sigmoid", "loss/bco_pair", "loss/sft"].into_iter().zip(self.terms);
+        let means = values.into_iter().map(|(name, sum)| (name, sum / pairs));
+        means.chain(terms).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

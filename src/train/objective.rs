@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::evaluate::{self, Sample};
+use super::phases::Phases;
 use super::pretrain::Stream;
-use super::reinforced::{Reinforced, Rewarded, Taught};
+use super::reinforced::{Reinforced, Rewarded, Taught, Tried};
 use super::sft::Sft;
 use super::tagging::Tagging;
 use crate::journal::Event;
@@ -70,6 +71,8 @@ pub(super) enum Objective {
     Sft { sft: Sft, validation: Vec<ExampleRow> },
     /// To earn rewards by the policy's own tries, examples beside them.
     Grpo(Box<Reinforced>),
+    /// To prefer the better of the policy's own answers, phase by phase.
+    Mpo(Box<Phases>),
     /// To tag relevance: a log's annotations.
     Tagging(Box<Tagging>),
 }
@@ -81,6 +84,7 @@ impl Objective {
             Self::Pretrain(_) => 0,
             Self::Sft { sft, .. } => sft.len(),
             Self::Grpo(own) => own.sft().len(),
+            Self::Mpo(phases) => phases.len(),
             Self::Tagging(tagging) => tagging.sft.len(),
         }
     }
@@ -93,6 +97,7 @@ impl Objective {
             Self::Sft { sft, .. } => sft.next_batch(step, train)?,
             Self::Tagging(tagging) => tagging.sft.next_batch(step, train)?,
             Self::Grpo(own) => return own.next_step(policy, step, train),
+            Self::Mpo(phases) => return phases.next_step(policy, step),
         };
         Ok(Step { lessons, likelihood: 1.0, ..Step::default() })
     }
@@ -108,6 +113,7 @@ impl Objective {
             Self::Pretrain(stream) => stream.largest_batch(train),
             Self::Sft { sft, .. } => sft.largest_batch(train),
             Self::Grpo(own) => own.sft().largest_batch(train),
+            Self::Mpo(phases) => phases.largest_batch(),
             Self::Tagging(tagging) => tagging.sft.largest_batch(train),
         }
     }
@@ -118,6 +124,7 @@ impl Objective {
             Self::Pretrain(_) => None,
             Self::Sft { sft, .. } => Some(sft.epoch(step, train)),
             Self::Grpo(own) => Some(own.sft().epoch(step, train)),
+            Self::Mpo(phases) => Some(phases.epoch(step)),
             Self::Tagging(tagging) => Some(tagging.sft.epoch(step, train)),
         }
     }
@@ -130,6 +137,7 @@ impl Objective {
                 Taught::Tagging(tagging) => tagging.settings.save(folder),
                 Taught::Rewriting { .. } => Ok(()),
             },
+            Self::Mpo(phases) => phases.save(folder),
             Self::Pretrain(_) | Self::Sft { .. } => Ok(()),
         }
     }
@@ -142,7 +150,7 @@ impl Objective {
                 Taught::Tagging(tagging) => tagging,
                 Taught::Rewriting { .. } => return Ok(None),
             },
-            Self::Pretrain(_) | Self::Sft { .. } => return Ok(None),
+            Self::Pretrain(_) | Self::Sft { .. } | Self::Mpo(_) => return Ok(None),
         };
         let temperature = tagging.calibrate(policy, folder)?;
         Ok(Some(format!("labels are likeliest at temperature {temperature:.3} on the validation pairs")))
@@ -161,7 +169,25 @@ impl Objective {
                 }
                 Taught::Tagging(tagging) => tagging.evaluate(policy, train.eval_examples),
             },
+            Self::Mpo(phases) => {
+                let (rows, longest) = (&phases.validation, train.max_prompt_tokens);
+                let (mut values, samples) = evaluate::evaluate(policy, rows, train.eval_examples, longest)?;
+                values.extend(phases.evaluate(policy)?);
+                Ok((values, samples))
+            }
             Self::Tagging(tagging) => tagging.evaluate(policy, train.eval_examples),
         }
+    }
+
+    /// Hears what the log-probabilities of a step were.
+    pub fn learnt(&mut self, tried: &Tried, logprobs: &[f32]) {
+        if let (Self::Mpo(phases), Tried::Mpo(mpo)) = (self, tried) {
+            phases.learnt(mpo, logprobs);
+        }
+    }
+
+    /// Takes up what a checkpoint holds beside weights and moments.
+    pub fn restore(&mut self, folder: &Path) -> Result<()> {
+        if let Self::Mpo(phases) = self { phases.restore(folder) } else { Ok(()) }
     }
 }

@@ -1,8 +1,11 @@
 //! Learning from rewards beside examples: `sft · L_SFT + λ · L_GRPO` in one step (WeWrite §2.4).
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::grpo::Grpo;
+use super::mpo::Mpo;
 use super::objective::Step;
 use super::rollouts::{Batch, Rollouts};
 use super::sft::Sft;
@@ -17,11 +20,51 @@ pub(super) struct Rewarded {
     /// Prompts with completions.
     pub groups: Vec<Group>,
     /// The loss over them.
-    pub objective: Grpo,
+    pub objective: Tried,
     /// Of sampling, and so of the log-probabilities that the loss is about.
     pub temperature: f64,
     /// λ.
     pub weight: f64,
+}
+
+/// The loss over what was tried.
+pub(super) enum Tried {
+    /// By advantages.
+    Grpo(Grpo),
+    /// By pairs.
+    Mpo(Mpo),
+}
+
+impl Tried {
+    /// Name of the loss in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Grpo(_) => "loss/grpo",
+            Self::Mpo(_) => "loss/mpo",
+        }
+    }
+
+    /// `d loss / d logprob` of a group.
+    pub fn slopes(&self, group: usize, logprobs: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Grpo(own) => own.slopes(group, logprobs),
+            Self::Mpo(own) => own.slopes(group, logprobs),
+        }
+    }
+
+    /// The loss, and statistics by their TRL names.
+    pub fn tally(&self, logprobs: &[f32]) -> (f64, BTreeMap<String, f64>) {
+        match self {
+            Self::Grpo(own) => {
+                let tally = own.tally(logprobs);
+                (tally.loss, tally.statistics())
+            }
+            Self::Mpo(own) => {
+                let tally = own.tally(logprobs);
+                (tally.loss, tally.statistics())
+            }
+        }
+    }
 }
 
 /// What is learnt by example beside the rewards, and looked at on held-out people or queries.
@@ -78,7 +121,7 @@ impl Reinforced {
         let rewarded = self.batch.as_ref().map(|batch| {
             Ok::<_, anyhow::Error>(Rewarded {
                 groups: batch.groups.clone(),
-                objective: self.rollouts.objective(batch)?,
+                objective: Tried::Grpo(self.rollouts.objective(batch)?),
                 temperature: self.settings.temperature,
                 weight: self.settings.lambda,
             })

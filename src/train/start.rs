@@ -8,6 +8,7 @@ use candle_core::Device;
 use super::checkpoint::{self, Fingerprint};
 use super::objective::Objective;
 use super::optim::{AdamW, AdamWSettings};
+use super::phases::{self, Phases};
 use super::pretrain::{self, Stream};
 use super::reinforced::{Reinforced, Taught};
 use super::rollouts::{Rewriting, Rollouts, Source};
@@ -19,7 +20,7 @@ use crate::journal::Journal;
 use crate::journal::words::bytes;
 use crate::model::shipped::{self, BASE};
 use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub, runs};
-use crate::recipe::{Lora, Recipe};
+use crate::recipe::{Lora, Recipe, Reference};
 use crate::rewriter::Decoder;
 use crate::store::{ExampleRow, Split, Store};
 use crate::task::{SPECIAL_TOKENS, spaced};
@@ -35,7 +36,7 @@ impl Data {
     fn of(workspace: &Path, task: Task, recipe: &Recipe) -> Result<Self> {
         let name = match task {
             Task::Pretrain => return Ok(Self::Stream),
-            Task::Sft { log } | Task::Grpo { log, tags: false } => log,
+            Task::Sft { log } | Task::Mpo { log } | Task::Grpo { log, tags: false } => log,
             Task::Tagging { log } | Task::Grpo { log, tags: true } => {
                 let store = Store::open(workspace)?;
                 return Ok(Self::Pairs(Pairs::load(&store, &store.log(log)?, recipe)?));
@@ -48,7 +49,11 @@ impl Data {
         if examples.is_empty() {
             bail!("log {name:?} has no training examples: run `core mine --log {name}` first");
         }
-        let taught = taught::taught(&store, &log, recipe, &examples)?;
+        // Pairs are learnt from alone.
+        let taught = match task {
+            Task::Mpo { .. } => Vec::new(),
+            _ => taught::taught(&store, &log, recipe, &examples)?,
+        };
         Ok(Self::Log { origin: log.origin, examples, taught, validation })
     }
 
@@ -82,6 +87,9 @@ impl Data {
         let recipe = start.recipe;
         Ok(match self {
             Self::Stream => Objective::Pretrain(Stream::new(tokenizer, recipe)),
+            Self::Log { examples, validation, .. } if matches!(start.options.task, Task::Mpo { .. }) => {
+                Objective::Mpo(Box::new(start.phases(&examples, validation, tokenizer)?))
+            }
             Self::Log { examples, taught, validation, .. } => {
                 let sft = Sft::new(tokenizer, &[&examples[..], &taught].concat(), recipe)?;
                 match start.options.task {
@@ -90,7 +98,8 @@ impl Data {
                         let of_log = Recipe { name: log.to_owned(), ..recipe.clone() };
                         let own = Rewriting::new(start.workspace, &examples, &of_log)?;
                         let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
-                        let decoder = own.decoder(tokenizer, recipe)?;
+                        let g = &recipe.grpo;
+                        let decoder = own.decoder(tokenizer, g.decoding, g.max_completion_length)?;
                         let source = Source::Rewriting(Box::new(own));
                         let rollouts = Rollouts::new(source, prompts, decoder, start.reference()?, recipe);
                         let taught = Taught::Rewriting { sft: Box::new(sft), validation };
@@ -144,7 +153,11 @@ pub(super) fn prepare<'a>(
     if let Some((folder, _)) = &newest {
         optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
     }
-    let objective = data.objective(&Start { workspace, recipe, options, device: &device }, &policy.tokenizer)?;
+    let start = Start { workspace, recipe, options, device: &device, dir: &dir, fingerprint: &fingerprint };
+    let mut objective = data.objective(&start, &policy.tokenizer)?;
+    if let Some((folder, _)) = &newest {
+        objective.restore(folder)?;
+    }
     journal.note(match device.is_cpu() {
         true => memory_in_words(&policy.training_memory(&objective.largest_batch(&recipe.train))?),
         false => format!("{} computes", device::name(&device)),
@@ -162,12 +175,34 @@ struct Start<'a> {
     recipe: &'a Recipe,
     options: &'a Options<'a>,
     device: &'a Device,
+    dir: &'a Path,
+    fingerprint: &'a Fingerprint,
 }
 
 impl Start<'_> {
+    /// Phases over a log's training examples, looked at on its held-out ones.
+    fn phases(&self, examples: &[ExampleRow], validation: Vec<ExampleRow>, tokenizer: &Tokenizer) -> Result<Phases> {
+        let Task::Mpo { log } = self.options.task else { bail!("phases belong to a run on pairs") };
+        // What is earned is said by the log that is learnt from, whatever the recipe is called.
+        let of_log = Recipe { name: log.to_owned(), ..self.recipe.clone() };
+        let source = Rewriting::of_ratios(self.workspace, examples, &of_log)?;
+        let looked_at = &validation[..validation.len().min(self.recipe.train.eval_examples)];
+        let held_out = match looked_at {
+            [] => None,
+            rows => Some(Rewriting::of_ratios(self.workspace, rows, &of_log)?).filter(|held_out| held_out.len() > 0),
+        };
+        let (dir, fingerprint) = (self.dir.to_owned(), self.fingerprint.clone());
+        let parts = phases::Parts { source, held_out, validation, reference: self.reference()?, dir, fingerprint };
+        Phases::new(parts, tokenizer, self.recipe)
+    }
+
     /// The model that the run starts from, to measure the divergence from; none where it does not count.
     fn reference(&self) -> Result<Option<Policy>> {
-        let init = self.options.init.filter(|_| self.recipe.grpo.beta > 0.0);
+        let counts = match self.options.task {
+            Task::Mpo { .. } => self.recipe.mpo.reference == Reference::Start,
+            _ => self.recipe.grpo.beta > 0.0,
+        };
+        let init = self.options.init.filter(|_| counts);
         let load = |init| {
             let policy = Policy::load_kept(&folder_of(self.workspace, init)?, Keep::AsStored, self.device)?;
             Ok(policy.with_precision(self.recipe.train.precision).frozen())
@@ -193,7 +228,7 @@ fn model(workspace: &Path, recipe: &Recipe, options: &Options, data: &Data, devi
         return adapt(Policy::load_kept(&folder_of(workspace, init)?, keep, device)?, init, recipe);
     }
     ensure!(
-        !matches!(options.task, Task::Grpo { .. }),
+        !matches!(options.task, Task::Grpo { .. } | Task::Mpo { .. }),
         "there is no model to try anything: give one that rewrites already with --init, say a run of `core train sft`"
     );
     ensure!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::checkpoint::{self, Fingerprint};
 use super::objective::{Lessons, Objective, Step};
@@ -88,9 +88,11 @@ impl Trainer<'_> {
         let mut loss = step.likelihood * self.likelihood(&step, &mut sum)?;
         let mut values = std::mem::take(&mut step.values);
         if let Some(rewarded) = &step.rewarded {
-            values.insert("loss/sft".into(), loss);
+            if !step.lessons.is_empty() {
+                values.insert("loss/sft".into(), loss);
+            }
             let own = self.rewarded(rewarded, &mut values, &mut sum)?;
-            values.insert("loss/grpo".into(), own);
+            values.insert(rewarded.objective.name().into(), own);
             loss += rewarded.weight * own;
         }
         if !loss.is_finite() {
@@ -102,8 +104,11 @@ impl Trainer<'_> {
         }
         let warmup = (train.warmup * train.steps as f64).ceil() as u64;
         let lr = optim::cosine(self.step, train.steps, warmup, train.lr, train.lr_floor * train.lr);
-        let gradients = sum.0.context("a step has something to learn from")?;
-        let grad_norm = self.optimizer.step(&gradients, lr, train.max_grad_norm)?;
+        // Where all answers were worth the same there is nothing to learn, and the weights stay as they are.
+        let grad_norm = match sum.0 {
+            Some(gradients) => self.optimizer.step(&gradients, lr, train.max_grad_norm)?,
+            None => 0.0,
+        };
         let own = [("loss", loss), ("grad_norm", grad_norm), ("learning_rate", lr)];
         values.extend(own.map(|(name, value)| (name.to_owned(), value)));
         Ok((values, step.tokens(), step.events))
@@ -124,16 +129,17 @@ impl Trainer<'_> {
     }
 
     /// The loss of what was tried, its gradient times its weight added to `sum`.
-    fn rewarded(&self, own: &Rewarded, values: &mut BTreeMap<String, f64>, sum: &mut Sum) -> Result<f64> {
+    fn rewarded(&mut self, own: &Rewarded, values: &mut BTreeMap<String, f64>, sum: &mut Sum) -> Result<f64> {
         let slopes = |group: usize, logprobs: &[f32]| -> Vec<f32> {
             let slopes = own.objective.slopes(group, logprobs);
             slopes.into_iter().map(|slope| slope * own.weight as f32).collect()
         };
         let pass = self.policy.gradient(&own.groups, own.temperature, &slopes)?;
-        let tally = own.objective.tally(&pass.logprobs);
-        values.extend(tally.statistics());
+        let (loss, statistics) = own.objective.tally(&pass.logprobs);
+        values.extend(statistics);
+        self.objective.learnt(&own.objective, &pass.logprobs);
         sum.add(Gradients::new(pass.grads))?;
-        Ok(tally.loss)
+        Ok(loss)
     }
 
     fn emit(&self, journal: &Journal, split: &str, values: BTreeMap<String, f64>) -> Result<()> {

@@ -69,7 +69,7 @@ pub(super) fn of(set: Set) -> Vec<Variant> {
 
 /// No part of a reward has a weight.
 fn nothing(reward: &Reward) -> Reward {
-    Reward { posterior: 0.0, relevance: 0.0, hit: 0.0, decision: 0.0, format: 0.0, ..reward.clone() }
+    Reward { posterior: 0.0, relevance: 0.0, hit: 0.0, decision: 0.0, format: 0.0, ratio: 0.0, ..reward.clone() }
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use rand::Rng;
 use serde::Serialize;
 
-use super::{Asked, Form, Posterior, Rewarder, Said, total};
+use super::{Asked, Evidence, Form, Posterior, Ratio, Rewarder, Said, total};
 use crate::journal::Table;
 use crate::logs::Context;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, stream};
 
 /// One line of an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,27 +53,40 @@ impl Explained {
     }
 }
 
-/// Scores one rewrite of a search, or leaving it alone.
+/// What a person did about the results, by ids of documents.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outcome<'a> {
+    /// The document that satisfied the person.
+    pub satisfied: Option<&'a str>,
+    /// Those shown and passed over.
+    pub skipped: &'a [String],
+}
+
+/// Scores one rewrite of a search, or leaving it alone. The ratio is shown with its parts where the outcome names documents of
+/// both kinds, whatever its weight.
 ///
 /// # Errors
-/// No log, or no index of it.
+/// No log, or no index of it; a document that the index does not have.
 pub fn explain(
     workspace: &Path,
     recipe: &Recipe,
     context: &Context,
     query: &str,
     rewrite: Option<&str>,
-    satisfied_doc: Option<&str>,
+    outcome: Outcome,
 ) -> Result<Explained> {
     let rewarder = Rewarder::open(workspace, recipe)?;
+    let evidence = evidence(&rewarder, outcome)?;
     let said = rewrite.map_or(Said::Reject, |text| match crate::logs::words(text).next() {
         Some(_) => Said::Rewrite(text.to_owned()),
         None => Said::Faulty,
     });
-    let asked = Asked { context, query, time_ms: i64::MAX, satisfied_doc, rewrote: None };
-    let parts = rewarder.parts(&asked, &said)?;
+    let satisfied_doc = outcome.satisfied;
+    let asked = Asked { context, query, time_ms: i64::MAX, satisfied_doc, rewrote: None, evidence: Some(&evidence) };
+    let ratio = rewarder.ratios(&[(&evidence, query, &said)])?.0.pop().flatten();
+    let parts = rewarder.parts(&asked, &said, ratio.map(|ratio| ratio.value))?;
     let weights = rewarder.weights();
-    let because = reasons(&rewarder, &asked, rewrite, &parts);
+    let because = reasons(&rewarder, &asked, rewrite, &parts, ratio);
     let lines = super::PARTS
         .iter()
         .zip(parts)
@@ -87,12 +101,53 @@ pub fn explain(
     })
 }
 
-fn reasons(rewarder: &Rewarder, asked: &Asked, rewrite: Option<&str>, parts: &super::Parts) -> [String; 5] {
+/// Evidence that a person gives by hand: every document counts alike.
+fn evidence(rewarder: &Rewarder, outcome: Outcome) -> Result<Evidence> {
+    let numbers = rewarder.engine.numbers()?;
+    let number = |doc: &str| {
+        let found = numbers.get(doc).copied();
+        Ok((found.with_context(|| format!("no document {doc:?} in the index: `core search` shows ids"))?, 1.0))
+    };
+    let Recipe { seed, ratio, .. } = &rewarder.recipe;
+    let mut rng = stream(*seed, "ratio random", &[]);
+    let random = (0..ratio.random).map(|_| rng.random_range(0..numbers.len().max(1)) as u32);
+    Ok(Evidence {
+        positives: outcome.satisfied.map(number).into_iter().collect::<Result<_>>()?,
+        negatives: outcome.skipped.iter().map(|doc| number(doc)).collect::<Result<_>>()?,
+        random: if numbers.is_empty() { Vec::new() } else { random.collect() },
+    })
+}
+
+/// The ratio's parts in words.
+fn of_ratio(ratio: Option<Ratio>, rewarder: &Rewarder) -> String {
+    let Some(ratio) = ratio else { return "not known: name a document stayed with and one passed over".into() };
+    let settings = &rewarder.recipe.ratio;
+    let Some(scored) = ratio.scored else { return format!("no end, or no words: −{}", settings.truncated) };
+    format!(
+        "S_pos {:.3}, S_neg {:.3}, S_rand {:.3}: r_main {:.3}, r_rand {:.3}, length {:.2}; value {:.3}",
+        scored.positive,
+        scored.negative,
+        scored.random,
+        scored.main(settings),
+        scored.rand(settings),
+        ratio.length,
+        ratio.value
+    )
+}
+
+fn reasons(
+    rewarder: &Rewarder,
+    asked: &Asked,
+    rewrite: Option<&str>,
+    parts: &super::Parts,
+    ratio: Option<Ratio>,
+) -> [String; 6] {
+    let of_ratio = of_ratio(ratio, rewarder);
     let settings = &rewarder.recipe.reward;
     let absent = |place: usize| if parts[place].is_none() { "no weight in the recipe, or not known" } else { "" };
     let Some(text) = rewrite else {
         let alone = "left alone: the plain page";
-        return [alone.into(), alone.into(), absent(2).into(), absent(3).into(), alone.into()];
+        return [alone.into(), alone.into(), absent(2).into(), absent(3).into(), alone.into(), of_ratio];
     };
     let Posterior { searches, valid, frequency, ctr } = rewarder.posterior(text);
     let posterior = match valid {
@@ -106,5 +161,6 @@ fn reasons(rewarder: &Rewarder, asked: &Asked, rewrite: Option<&str>, parts: &su
         if parts[2].is_some() { "1/rank of the document that satisfied".into() } else { absent(2).into() },
         absent(3).into(),
         format!("length {:.2}, repetition {:.2}, copy {:.2}", form.length, form.repetition, form.copy),
+        of_ratio,
     ]
 }

@@ -1,32 +1,39 @@
 //! What a rewrite is worth to a policy that learns from it: small parts, each logged apart, summed as the recipe says.
 //!
 //! *Posterior*: what the log says of the rewrite as a query ([`Demand`], WeWrite eq. 4). *Relevance* and *hit*: what the search
-//! path makes of it (JD). *Decision*: whether rewriting was called for. *Format*: its form ([`Form`]). Leaving a query alone is
+//! path makes of it (JD). *Decision*: whether rewriting was called for. *Format*: its form ([`Form`]). *Ratio*: how the ranker will
+//! move what was liked against what was passed over (CoRe, [`ratio`]). Leaving a query alone is
 //! worth what the plain path is worth and what the person did says, so abstaining is never a safe win: it earns 0 of the
-//! posterior, 1/rank of the plain page, and loses the decision where the person had to type again.
+//! posterior, 1/rank of the plain page, the ratio of the query itself, and loses the decision where the person had to type again.
 
+mod evidence;
 mod explain;
 mod form;
 mod page;
 mod posterior;
+pub mod ratio;
+mod scorer;
 
 use std::path::Path;
 
 use anyhow::Result;
 use rayon::prelude::*;
 
-pub use explain::{Explained, explain};
+pub use evidence::Evidence;
+pub use explain::{Explained, Outcome, explain};
 pub use form::{Form, foreign};
 pub use page::Worth;
 pub use posterior::{Demand, Posterior};
+pub use ratio::Ratio;
 
 use crate::logs::Context;
 use crate::recipe::Recipe;
 use crate::search::{Engine, index_dir};
 use crate::store::{ExampleRow, Store};
+use scorer::{Scorer, Scoring, Wanted};
 
 /// The parts by their names in logs, in the order of every list of them.
-pub const PARTS: [&str; 5] = ["posterior", "relevance", "hit", "decision", "format"];
+pub const PARTS: [&str; 6] = ["posterior", "relevance", "hit", "decision", "format", "ratio"];
 
 /// A search whose rewrites are to be judged.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +48,8 @@ pub struct Asked<'a> {
     pub satisfied_doc: Option<&'a str>,
     /// Whether the person typed something else; none where nobody knows.
     pub rewrote: Option<bool>,
+    /// What people did about its results; none where nobody looked it up.
+    pub evidence: Option<&'a Evidence>,
 }
 
 impl<'a> Asked<'a> {
@@ -53,7 +62,14 @@ impl<'a> Asked<'a> {
             time_ms: row.time_ms,
             satisfied_doc: row.satisfied_doc.as_deref(),
             rewrote: Some(row.target.is_some()),
+            evidence: None,
         }
+    }
+
+    /// The same with what people did about its results.
+    #[must_use]
+    pub fn with(self, evidence: &'a Evidence) -> Self {
+        Self { evidence: Some(evidence), ..self }
     }
 }
 
@@ -75,6 +91,7 @@ pub type Parts = [Option<f64>; PARTS.len()];
 pub struct Rewarder {
     demand: Demand,
     engine: Engine,
+    scorer: Scorer,
     recipe: Recipe,
 }
 
@@ -86,14 +103,45 @@ impl Rewarder {
     pub fn open(workspace: &Path, recipe: &Recipe) -> Result<Self> {
         let demand = Demand::read(&Store::open_existing(workspace)?, recipe)?;
         let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
-        Ok(Self { demand, engine, recipe: recipe.clone() })
+        let scorer = Scorer::open(workspace, &engine, recipe)?;
+        Ok(Self { demand, engine, scorer, recipe: recipe.clone() })
     }
 
     /// Weights of the parts, in the order of [`PARTS`].
     #[must_use]
     pub fn weights(&self) -> [f64; PARTS.len()] {
         let r = &self.recipe.reward;
-        [r.posterior, r.relevance, r.hit, r.decision, r.format]
+        [r.posterior, r.relevance, r.hit, r.decision, r.format, r.ratio]
+    }
+
+    /// What people did about the results of mined searches, in their order.
+    ///
+    /// # Errors
+    /// No such log; SQLite's.
+    pub fn evidence(&self, workspace: &Path, rows: &[ExampleRow]) -> Result<Vec<Evidence>> {
+        let store = Store::open_existing(workspace)?;
+        Evidence::gather(&store, &self.recipe, rows, &self.engine.numbers()?)
+    }
+
+    /// The ratio of every answer, in their order, none where the evidence does not speak; and how many pairs of a text and a
+    /// document had to be scored for it.
+    ///
+    /// # Errors
+    /// An index or a store that cannot be read.
+    pub fn ratios(&self, answers: &[(&Evidence, &str, &Said)]) -> Result<(Vec<Option<Ratio>>, usize)> {
+        let mut wanted = Wanted::default();
+        for (evidence, query, said) in answers.iter().filter(|(evidence, ..)| evidence.speaks()) {
+            if let Some(text) = ratio::text_of(query, said) {
+                wanted.add(evidence, text);
+            }
+        }
+        let (scoring, asked) = self.scorer.score(&self.engine, &self.recipe, &wanted)?;
+        let of = |(evidence, query, said): &(&Evidence, &str, &Said)| self.ratio(evidence, query, said, &scoring);
+        Ok((answers.iter().map(of).collect(), asked))
+    }
+
+    fn ratio(&self, evidence: &Evidence, query: &str, said: &Said, scoring: &Scoring) -> Option<Ratio> {
+        scorer::ratio(evidence, query, said, scoring, &self.demand, &self.recipe)
     }
 
     /// What the log says of a text as a query.
@@ -108,11 +156,20 @@ impl Rewarder {
     /// # Errors
     /// No answer at all could be judged.
     pub fn judge(&self, answers: &[(Asked, &Said)]) -> Result<Vec<Parts>> {
-        let judged = answers.par_iter().map(|(asked, said)| self.parts(asked, said)).collect::<Vec<_>>();
-        those_judged(judged)
+        let ratios = if self.recipe.reward.ratio > 0.0 { self.ratios_of(answers)? } else { vec![None; answers.len()] };
+        let of = |((asked, said), ratio): (&(Asked, &Said), Option<f64>)| self.parts(asked, said, ratio);
+        those_judged(answers.par_iter().zip(ratios).map(of).collect())
     }
 
-    fn parts(&self, asked: &Asked, said: &Said) -> Result<Parts> {
+    /// The values of the ratios, where there is evidence.
+    fn ratios_of(&self, answers: &[(Asked, &Said)]) -> Result<Vec<Option<f64>>> {
+        let silent = Evidence::default();
+        let asked: Vec<_> =
+            answers.iter().map(|(asked, said)| (asked.evidence.unwrap_or(&silent), asked.query, *said)).collect();
+        Ok(self.ratios(&asked)?.0.into_iter().map(|ratio| Some(ratio?.value)).collect())
+    }
+
+    fn parts(&self, asked: &Asked, said: &Said, ratio: Option<f64>) -> Result<Parts> {
         let settings = &self.recipe.reward;
         let rewrite = match said {
             Said::Rewrite(text) => Some(text.as_str()),
@@ -135,6 +192,7 @@ impl Rewarder {
             page.and_then(|page| page.hit),
             decision(asked.rewrote, said),
             Some(if *said == Said::Faulty { -1.0 } else { form }),
+            ratio,
         ];
         Ok(counted(all, &self.weights()))
     }
@@ -187,18 +245,18 @@ mod tests {
 
     #[test]
     fn parts_that_are_missing_add_nothing_and_are_no_zero() {
-        let weights = [1.0, 0.0, 2.0, 1.0, 0.5];
-        assert_eq!(total(&[Some(0.5), None, Some(0.25), None, Some(-1.0)], &weights), Some(0.5));
-        assert_eq!(total(&[None; 5], &weights), None);
+        let weights = [1.0, 0.0, 2.0, 1.0, 0.5, 3.0];
+        assert_eq!(total(&[Some(0.5), None, Some(0.25), None, Some(-1.0), None], &weights), Some(0.5));
+        assert_eq!(total(&[None; 6], &weights), None);
     }
 
     #[test]
     fn what_is_no_number_or_failed_is_missing_and_everything_failing_is_an_error() {
-        let parts = [None, Some(1.0), Some(f64::INFINITY), Some(2.0), Some(f64::NAN)];
-        assert_eq!(counted(parts, &[1.0, 0.0, 1.0, 1.0, 1.0]), [None, None, None, Some(2.0), None]);
+        let parts = [None, Some(1.0), Some(f64::INFINITY), Some(2.0), Some(f64::NAN), Some(3.0)];
+        assert_eq!(counted(parts, &[1.0, 0.0, 1.0, 1.0, 1.0, 0.0]), [None, None, None, Some(2.0), None, None]);
         let failed = || Err(anyhow::anyhow!("the index is gone"));
         let some = those_judged(vec![Ok(parts), failed()]).unwrap();
-        assert_eq!((some[0][1], some[1]), (Some(1.0), [None; 5]));
+        assert_eq!((some[0][1], some[1]), (Some(1.0), [None; 6]));
         assert!(those_judged(vec![failed(), failed()]).unwrap_err().to_string().contains("index is gone"));
         assert_eq!(those_judged(Vec::new()).unwrap(), Vec::<Parts>::new());
     }

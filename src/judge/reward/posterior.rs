@@ -67,11 +67,18 @@ impl Demand {
         Ok(count.done())
     }
 
+    /// How often a text is typed, in [0, 1]: `log(1 + n) / log(1 + n_max)`.
+    #[must_use]
+    pub fn prominence(&self, text: &str) -> f64 {
+        let searches = self.queries.get(&normal(text)).map_or(0, |found| found.searches);
+        f64::from(searches).ln_1p() / f64::from(self.most.max(1)).ln_1p()
+    }
+
     /// What it says of a rewrite; letter case and punctuation make no difference.
     #[must_use]
     pub fn of(&self, rewrite: &str, settings: &Reward) -> Posterior {
         let found = self.queries.get(&normal(rewrite)).copied().unwrap_or_default();
-        let part = f64::from(found.searches).ln_1p() / f64::from(self.most.max(1)).ln_1p();
+        let part = self.prominence(rewrite);
         let (n, prior) = (f64::from(found.searches), settings.prior_searches);
         let smoothed = (f64::from(found.clicked) + prior * self.mean_ctr) / (n + prior).max(f64::MIN_POSITIVE);
         Posterior {

@@ -15,7 +15,6 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::index::text_of;
 use super::rank::Weights;
 use super::{Engine, Signals};
 use crate::recipe::stream;
@@ -76,14 +75,9 @@ impl Observations {
     /// # Errors
     /// An index that cannot be read.
     pub fn new(engine: &Engine, seed: u64) -> Result<Self> {
-        let (opened, searcher) = (&engine.opened, engine.opened.reader.searcher());
-        let ids = (0..).zip(&opened.addresses).map(|(number, address)| {
-            let row = searcher.doc(*address)?;
-            Ok((text_of(&row, opened.fields.id), number))
-        });
         let docs = engine.len();
         Ok(Self {
-            numbers: ids.collect::<Result<_>>()?,
+            numbers: engine.numbers()?,
             shown: vec![[0; RANKS]; docs],
             long: vec![0; docs],
             by_rank: [(0, 0); RANKS],

@@ -22,7 +22,7 @@ use crate::recipe::{Recipe, stream};
 use crate::rewriter::Decoder;
 use crate::task::Target;
 
-pub(super) use rewriting::Rewriting;
+pub(super) use rewriting::{Rewriting, read as read_rewrite};
 pub(super) use tagging::{Tags, pair};
 
 /// Rewards of one completion, a part each; `None` where a part does not apply or could not be had.

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Parts;
-use crate::judge::reward::{self, Asked, Rewarder, Said, foreign};
+use crate::judge::reward::{self, Asked, Evidence, Ratio, Rewarder, Said, foreign};
 use crate::model::{Completion, Tokenizer};
-use crate::recipe::Recipe;
+use crate::recipe::{Decoding, Recipe};
 use crate::rewriter::{Answerable, Decoder, Whose};
 use crate::store::{ExampleRow, Store};
 use crate::task::{Target, context_line};
@@ -19,6 +19,8 @@ pub(super) const PARTS: [&str; reward::PARTS.len()] = reward::PARTS;
 pub(in crate::train) struct Rewriting {
     rows: Vec<ExampleRow>,
     rewarder: Rewarder,
+    /// What people did about the results of each; empty where no reward asks.
+    evidence: Vec<Evidence>,
     /// The queries that an index answers, of those that may be learnt from.
     answerable: Answerable,
 }
@@ -30,9 +32,40 @@ impl Rewriting {
     /// No index of the log; no query in it that an index answers.
     pub fn new(workspace: &Path, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
         let rewarder = Rewarder::open(workspace, recipe)?;
+        let asks = recipe.reward.ratio > 0.0;
+        let evidence = if asks { rewarder.evidence(workspace, rows)? } else { Vec::new() };
         let store = Store::open_existing(workspace)?;
         let answerable = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
-        Ok(Self { rows: rows.to_vec(), rewarder, answerable })
+        Ok(Self { rows: rows.to_vec(), rewarder, evidence, answerable })
+    }
+
+    /// Of those rows of which a ratio can be taken.
+    ///
+    /// # Errors
+    /// Those of [`Rewriting::new`]; no such row.
+    pub fn of_ratios(workspace: &Path, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
+        let mut recipe = recipe.clone();
+        recipe.reward.ratio = recipe.reward.ratio.max(f64::MIN_POSITIVE);
+        let mut own = Self::new(workspace, rows, &recipe)?;
+        let speaks: Vec<bool> = own.evidence.iter().map(Evidence::speaks).collect();
+        let (mut of_rows, mut of_evidence) = (speaks.iter(), speaks.iter());
+        own.rows.retain(|_| of_rows.next().is_some_and(|speaks| *speaks));
+        own.evidence.retain(|_| of_evidence.next().is_some_and(|speaks| *speaks));
+        Ok(own)
+    }
+
+    /// Searches.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The ratio of every answer to a row, in their order; and how many pairs of text and document had to be scored.
+    ///
+    /// # Errors
+    /// An index or a store that cannot be read.
+    pub fn ratios(&self, answers: &[(usize, &Said)]) -> Result<(Vec<Option<Ratio>>, usize)> {
+        let asked = answers.iter().map(|&(place, said)| (&self.evidence[place], self.rows[place].query.as_str(), said));
+        self.rewarder.ratios(&asked.collect::<Vec<_>>())
     }
 
     /// The prompts, one for each row.
@@ -43,13 +76,12 @@ impl Rewriting {
         self.rows.iter().map(|row| tokenizer.prompt(&row.context, &row.query, longest)).collect()
     }
 
-    /// Decodes as the recipe's rollouts say.
+    /// Decodes over the queries that an index answers, or freely.
     ///
     /// # Errors
     /// A tokenizer that can carry no template.
-    pub fn decoder(&self, tokenizer: &Tokenizer, recipe: &Recipe) -> Result<Decoder> {
-        let g = &recipe.grpo;
-        Decoder::new(g.decoding, tokenizer, self.answerable.spellings(), g.max_completion_length)
+    pub fn decoder(&self, tokenizer: &Tokenizer, decoding: Decoding, longest: usize) -> Result<Decoder> {
+        Decoder::new(decoding, tokenizer, self.answerable.spellings(), longest)
     }
 
     pub(super) fn weights(&self) -> Vec<f64> {
@@ -57,17 +89,21 @@ impl Rewriting {
     }
 
     pub(super) fn judge(&self, answers: &[(usize, &Said)]) -> Result<Vec<Parts>> {
-        let asked: Vec<_> = answers.iter().map(|(place, said)| (Asked::of(&self.rows[*place]), *said)).collect();
+        let asked = |place: usize| match self.evidence.get(place) {
+            Some(evidence) => Asked::of(&self.rows[place]).with(evidence),
+            None => Asked::of(&self.rows[place]),
+        };
+        let asked: Vec<_> = answers.iter().map(|(place, said)| (asked(*place), *said)).collect();
         Ok(self.rewarder.judge(&asked)?.into_iter().map(|parts| parts.to_vec()).collect())
     }
 
-    pub(super) fn shown(&self, place: usize) -> [String; 3] {
+    pub(in crate::train) fn shown(&self, place: usize) -> [String; 3] {
         let row = &self.rows[place];
         [row.query.clone(), context_line(&row.context), Target::from_option(row.target.as_deref()).to_string()]
     }
 
     /// `reject_rate`; and of the rewrites `index_hit_rate`, `off_context` and `popularity`.
-    pub(super) fn statistics<'a>(&self, answers: impl Iterator<Item = (usize, &'a Said)>) -> BTreeMap<String, f64> {
+    pub(in crate::train) fn statistics<'a>(&self, answers: impl Iterator<Item = (usize, &'a Said)>) -> BTreeMap<String, f64> {
         let (mut all, mut rejects, mut rewrites, mut valid) = (0.0, 0.0, 0.0, 0.0);
         let (mut off_context, mut popularity) = (0.0, 0.0);
         for (place, said) in answers {
@@ -96,7 +132,7 @@ impl Rewriting {
 }
 
 /// What a completion says to whoever has to judge it.
-pub(super) fn read(tokenizer: &Tokenizer, completion: &Completion) -> Result<Said> {
+pub(in crate::train) fn read(tokenizer: &Tokenizer, completion: &Completion) -> Result<Said> {
     if !completion.finished {
         return Ok(Said::Faulty);
     }

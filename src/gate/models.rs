@@ -1,0 +1,85 @@
+//! A candidate model against the one in use, on people and weeks that neither was trained on, through the path that serves.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use rand::seq::index;
+
+use super::measure::{ByPerson, Ground};
+use super::metrics::Metric;
+use super::rules;
+use crate::journal::Journal;
+use crate::judge::reward::Rewarder;
+use crate::judge::{Ratio, Verdict, compare};
+use crate::recipe::{Recipe, stream};
+use crate::rewriter::{Answerable, Rewriter, Whose};
+use crate::store::{ExampleRow, Split, Store};
+
+pub(super) fn verdict(
+    workspace: &Path,
+    recipe: &Recipe,
+    (incumbent, candidate): (&str, &str),
+    release: bool,
+    journal: &Journal,
+) -> Result<Verdict> {
+    let store = Store::open_existing(workspace)?;
+    let log = store.log(&recipe.name)?;
+    let rows = drawn([store.examples(&log, Split::Validation)?, store.examples(&log, Split::Test)?].concat(), recipe);
+    ensure!(
+        !rows.is_empty(),
+        "log {:?} has no held-out searches: run `core mine --log {}`, with a longer log or a larger mine.held_out_people",
+        log.name,
+        log.name
+    );
+    let rewarder = Rewarder::open(workspace, recipe)?;
+    let evidence = rewarder.evidence(workspace, &rows)?;
+    let answerable = Answerable::read(&store, recipe, &log, Whose::Everyone)?;
+    let ground = Ground { rows: &rows, evidence: &evidence, rewarder: &rewarder, answerable: &answerable, recipe };
+    let [old, new] = [incumbent, candidate].map(|name| Rewriter::open(workspace, recipe, name));
+    let found = ground.both(&old?, &new?, journal)?;
+    let known = Metric::ALL.into_iter().filter_map(|metric| Some((metric, pairs(&found, metric)?)));
+    let checks = known.map(|(metric, pairs)| {
+        let found = compare(&pairs, recipe.ab.resamples, recipe.seed).with_context(|| metric.name())?;
+        Ok(rules::check(metric, found, &recipe.gate))
+    });
+    let checks = checks.collect::<Result<Vec<_>>>()?;
+    ensure!(
+        checks.iter().any(|check| check.measure == Metric::RMain.name()),
+        "no held-out search of log {:?} has documents that were stayed with and others that were passed over: the gate's \
+         main metric cannot be had",
+        log.name
+    );
+    let promoted = checks.iter().all(|check| check.passed);
+    let (incumbent, candidate) = (incumbent.to_owned(), candidate.to_owned());
+    let mut verdict =
+        Verdict { incumbent, candidate, queries: rows.len(), unit: "people".into(), checks, promoted, release: None };
+    if promoted && release {
+        verdict.release = Some(released(workspace, recipe, &verdict)?);
+    }
+    Ok(verdict)
+}
+
+/// As many of the rows as the recipe looks at, in their order.
+fn drawn(rows: Vec<ExampleRow>, recipe: &Recipe) -> Vec<ExampleRow> {
+    let n = recipe.gate.examples.min(rows.len());
+    let mut places = index::sample(&mut stream(recipe.seed, "gate rows", &[]), rows.len(), n).into_vec();
+    places.sort_unstable();
+    places.into_iter().map(|place| rows[place].clone()).collect()
+}
+
+/// A metric of both, person by person; none where one of them has nothing to say of it.
+fn pairs([old, new]: &[ByPerson; 2], metric: Metric) -> Option<Vec<(Ratio, Ratio)>> {
+    let of = |found: &ByPerson, person: &String| found.get(person).and_then(|own| own.get(&metric)).copied();
+    let pairs: Vec<(Ratio, Ratio)> = new
+        .keys()
+        .map(|person| {
+            let after = of(new, person).unwrap_or_default();
+            // Nothing diverges from itself.
+            let itself = Ratio { num: 0.0, den: after.den };
+            let before = if metric == Metric::Kl { itself } else { of(old, person).unwrap_or_default() };
+            (before, after)
+        })
+        .collect();
+    let counts = |side: fn(&(Ratio, Ratio)) -> Ratio| pairs.iter().any(|pair| side(pair).den > 0.0);
+    (counts(|pair| pair.0) && counts(|pair| pair.1)).then_some(pairs)
+}
