@@ -142,7 +142,7 @@ pub(super) fn prepare<'a>(
     let policy = policy.with_precision(recipe.train.precision).recomputing(recipe.train.recompute);
     let mut optimizer = AdamW::new(policy.vars(), optim_settings(recipe))?;
     if let Some((folder, _)) = &newest {
-        optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
+        optimizer.restore(&folder.join(runs::MOMENTS))?;
     }
     let objective = data.objective(&Start { workspace, recipe, options, device: &device }, &policy.tokenizer)?;
     journal.note(match device.is_cpu() {
