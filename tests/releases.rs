@@ -3,6 +3,8 @@
 mod common;
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use common::server::Server;
 use common::{core, fails, json, ok};
@@ -140,6 +142,39 @@ fn into_use_and_back_again() {
     let table = ok(&mut shop.command(&["releases"]));
     assert!(table.starts_with("Last change: release 1 in use for small since 20"), "{table}");
     assert_eq!(table.lines().count(), 4, "{table}");
+}
+
+#[test]
+fn killed_at_any_moment_the_old_release_is_in_use_or_the_new_one() {
+    let shop = Shop::open();
+    shop.train("one", "1e-3");
+    shop.train("two", "1e-2");
+    ok(&mut shop.command(&["release", "one"]));
+    let (mut now, mut cut) = (1, 0);
+    for ms in 0..24 {
+        let run = if json(&mut shop.command(&["releases"]))["releases"][now as usize - 1]["run"] == "one" {
+            "two"
+        } else {
+            "one"
+        };
+        let mut child = shop.command(&["release", run]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(ms));
+        child.kill().unwrap();
+        let done = child.wait().unwrap().success();
+        cut += usize::from(!done);
+        let (ids, in_use) = shop.listed();
+        let newest = *ids.last().unwrap();
+        assert!(newest == now + 1 || newest == now && !done, "after {ms} ms: {ids:?}, {now} before");
+        assert_eq!((in_use, ids.len() as i64), (Some(newest), newest), "after {ms} ms");
+        assert_eq!(shop.answer(&[]).0, format!("release:{newest}"), "after {ms} ms");
+        now = newest;
+    }
+    assert!(cut > 0, "no process was killed before it was done");
+    ok(&mut shop.command(&["release", "one"]));
+    ok(&mut shop.command(&["release", "two"]));
+    let left = std::fs::read_dir(shop.at("releases")).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 fn flip_a_bit(file: &Path) {

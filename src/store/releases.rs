@@ -210,6 +210,7 @@ fn put_in_use(tx: &Transaction, id: i64, time_ms: i64, why: &str) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{FILE_NAME, MIGRATIONS};
 
     fn promote(store: &mut Store, id: i64, log: &str) -> Result<()> {
         let verdict = serde_json::json!({"promoted": true});
@@ -290,5 +291,17 @@ mod tests {
         assert!(store.put_in_use(7, 1, "x").unwrap_err().to_string().contains("no release 7"));
         let foreign = "INSERT INTO in_use (log, release, time_ms, why) VALUES ('b', 1, 1, 'x')";
         assert!(store.conn.execute(foreign, []).is_err());
+    }
+    #[test]
+    fn a_store_from_before_releases_gets_their_tables_and_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let raw = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
+        MIGRATIONS[..3].iter().for_each(|sql| raw.execute_batch(sql).unwrap());
+        raw.execute_batch("PRAGMA user_version = 3; INSERT INTO run VALUES (1,'v','n','',1,1,NULL,'done')").unwrap();
+        drop(raw);
+        // What only reads migrates too.
+        let store = Store::open_existing(dir.path()).unwrap();
+        assert_eq!((store.next_release().unwrap(), store.version().unwrap()), (1, 4));
+        assert_eq!(store.conn.query_row("SELECT count(*) FROM run", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
     }
 }
