@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod ab;
 mod bench;
+mod release;
 
 pub use ab::Ab;
 pub use bench::{Bench, Layout, Precision, Rows, Setting, Shape};
+pub use release::Release;
 
 /// Learn when and how to rewrite a search query from what the searcher just did.
 #[derive(Debug, Parser)]
@@ -118,8 +120,8 @@ pub enum Command {
     },
     /// Score rewriters side by side on held-out searches.
     Eval {
-        /// Rewriters: never, frequent-gain, copy-rule, cooccurrence, nearest, prf, a run, a folder, or owner/name
-        /// [default: the rules and the newest run].
+        /// Rewriters: never, frequent-gain, copy-rule, cooccurrence, nearest, prf, a release, a run, a folder, or owner/name
+        /// [default: the rules and the release in use, or else the newest run].
         rewriters: Vec<String>,
     },
     /// Simulate an online experiment on people who were never trained on.
@@ -129,7 +131,8 @@ pub enum Command {
         /// The query and what was known of the person.
         #[command(flatten)]
         asked: Asked,
-        /// Rewriter: a rule, a run, a checkpoint folder, or owner/name [default: the newest run].
+        /// Rewriter: a rule, release, release:3, a run, a checkpoint folder, or owner/name [default: the release in use, or else
+        /// the newest run].
         #[arg(long)]
         model: Option<String>,
     },
@@ -148,6 +151,9 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         qrels: PathBuf,
     },
+    /// What is in use, and the way back.
+    #[command(flatten)]
+    Release(Release),
     /// The fake index: valid query → its best documents, for serving rewrites without a search.
     Fake {
         /// What to do.
@@ -162,7 +168,8 @@ pub enum Command {
         /// Address to listen on; loopback unless you say otherwise.
         #[arg(long, default_value = "127.0.0.1")]
         host: IpAddr,
-        /// Rewriter: a rule, a run, a checkpoint folder, or owner/name [default: the newest run].
+        /// Rewriter: a rule, release, release:3, a run, a checkpoint folder, or owner/name [default: the release in use, or else
+        /// the newest run].
         #[arg(long)]
         model: Option<String>,
     },

@@ -20,6 +20,7 @@ pub mod find;
 pub mod gate;
 pub mod index;
 pub mod mine;
+pub mod release;
 pub mod report;
 pub mod rewrite;
 pub mod serve;

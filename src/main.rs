@@ -13,11 +13,11 @@ use core_rewriter::model::device;
 use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::What;
 use core_rewriter::rewrite::Question;
-use core_rewriter::rewriter::newest_run;
+use core_rewriter::rewriter::{in_use_or_newest, newest_run};
 use core_rewriter::train::{Existing, Options, Task};
 use core_rewriter::{
-    ab, base, bench, demo, describe, doctor, evaluate, fake, find, gate, index, mine, report, rewrite, serve, simulate,
-    train, watch,
+    ab, base, bench, demo, describe, doctor, evaluate, fake, find, gate, index, mine, release, report, rewrite, serve,
+    simulate, train, watch,
 };
 use serde::Serialize;
 
@@ -86,7 +86,6 @@ fn run(cli: Cli) -> Result<()> {
     })?;
     let workspace = global.workspace.as_path();
     let recipe = || Recipe::load(source(global));
-    let model = |name: Option<String>| name.map_or_else(|| newest_run(workspace), Ok);
     match cli.command {
         Command::Demo { size, fresh, from_scratch } => {
             let source = match (size, source(global)) {
@@ -133,7 +132,9 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Ab(flags) => experiment(global, flags),
         Command::Rewrite { asked, model: name } => {
-            show(&rewrite::run(workspace, &recipe()?, &model(name)?, &question(asked))?, rewrite::Answer::table, json)
+            let recipe = recipe()?;
+            let name = name.map_or_else(|| in_use_or_newest(workspace, &recipe.name), Ok)?;
+            show(&rewrite::run(workspace, &recipe, &name, &question(asked))?, rewrite::Answer::table, json)
         }
         Command::Judge { what } => judge(workspace, &recipe()?, what, json),
         Command::Gate { runs, qrels } => {
@@ -143,6 +144,7 @@ fn run(cli: Cli) -> Result<()> {
             show(&verdict, Verdict::table, json)?;
             gate::or_refused(&verdict)
         }
+        Command::Release(what) => releases(workspace, &recipe()?, what, json),
         Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),
         Command::Search { query, rewrite, log, size, explain } => {
             let recipe = recipe()?;
@@ -200,8 +202,8 @@ fn experiment(global: &cli::Global, flags: cli::Ab) -> Result<()> {
         cli::Design::Paired => Design::Paired,
     };
     let treatments = match (flags.all, flags.treatment.is_empty()) {
-        (true, _) => ab::everything(workspace, &flags.control),
-        (false, true) => vec![newest_run(workspace)?],
+        (true, _) => ab::everything(workspace, &recipe.name, &flags.control),
+        (false, true) => vec![ab::model(workspace, &recipe.name, &flags.control)?],
         (false, false) => flags.treatment,
     };
     let plan = ab::Plan { control: &flags.control, treatments, design, weeks: flags.weeks };
@@ -223,6 +225,16 @@ fn world(workspace: &Path, recipe: &Recipe, what: cli::World, json: bool) -> Res
     let report = describe::run(workspace, recipe, &log, plot.as_deref())?;
     show(&report, describe::Report::table, json)?;
     report.whole()
+}
+
+fn releases(workspace: &Path, recipe: &Recipe, what: cli::Release, json: bool) -> Result<()> {
+    let own = |log: Option<String>| log.unwrap_or_else(|| recipe.name.clone());
+    let what = match what {
+        cli::Release::Releases { log } => release::What::List { log },
+        cli::Release::Release { run, log, why } => release::What::Release { log: own(log), run, why },
+        cli::Release::Rollback { to, log, why } => release::What::Rollback { log: own(log), to, why },
+    };
+    show(&release::run(workspace, &what)?, release::Report::table, json)
 }
 
 fn fake_index(workspace: &Path, recipe: &Recipe, what: cli::Fake, json: bool) -> Result<()> {

@@ -62,7 +62,7 @@ fn treatments_that_share_a_control_get_what_each_would_get_alone() {
     recipe.world.weeks_after = 2;
     simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
     mine::run(workspace.path(), &recipe, "tiny", mine::Source::Store).unwrap();
-    let names = ab::everything(workspace.path(), "never");
+    let names = ab::everything(workspace.path(), "tiny", "never");
     assert_eq!(names, ["frequent-gain", "copy-rule", "association", "cooccurrence", "nearest", "prf", "oracle"]);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for design in [Design::Paired, Design::Hashed] {

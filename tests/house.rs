@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 const NOUNS: [&str; 12] =
     ["recipe", "store", "journal", "logs", "task", "corpus", "model", "search", "judge", "rewriter", "world", "truth"];
 /// A verb may use any noun and no verb.
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "base", "simulate", "describe", "index", "mine", "train", "evaluate", "fake", "serve", "ab", "watch", "report",
-    "rewrite", "find", "doctor", "gate",
+    "rewrite", "find", "doctor", "gate", "release",
 ];
 /// May use verbs too.
 const COMPOSING: [&str; 2] = ["bench", "demo"];

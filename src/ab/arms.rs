@@ -10,8 +10,9 @@ use anyhow::Result;
 use rand::Rng;
 
 use super::metrics::Lived;
+use crate::model::runs::RELEASE;
 use crate::recipe::{Recipe, stream};
-use crate::rewriter::{RULES, Rewriter, newest_run};
+use crate::rewriter::{RULES, Rewriter, in_use_or_newest, newest_run};
 use crate::search::Engine;
 use crate::world::{Asked, Page, World};
 
@@ -56,10 +57,22 @@ impl Arm {
     }
 }
 
-/// Everything there is to try: every rule, the newest run where there is one, and the oracle.
+/// The model that is tried when none is named: the release in use for a log, or the newest run where none is or where a release
+/// is the control.
+///
+/// # Errors
+/// A workspace without either.
+pub fn model(workspace: &Path, log: &str, control: &str) -> Result<String> {
+    match control.split(':').next() {
+        Some(RELEASE) => newest_run(workspace),
+        _ => in_use_or_newest(workspace, log),
+    }
+}
+
+/// Everything there is to try: every rule, a model where there is one, and the oracle.
 #[must_use]
-pub fn everything(workspace: &Path, control: &str) -> Vec<String> {
-    let model = newest_run(workspace).ok();
+pub fn everything(workspace: &Path, log: &str, control: &str) -> Vec<String> {
+    let model = model(workspace, log, control).ok();
     let all = RULES.into_iter().map(str::to_owned).chain(model).chain([ORACLE.to_owned()]);
     all.filter(|name| name != control && name != "never").collect()
 }

@@ -24,8 +24,8 @@ use crate::search::{Engine, index_dir};
 use crate::store::{Split, Store, person_split};
 use crate::world::World;
 
-pub use arms::everything;
 use arms::{Arm, ORACLE, Stage};
+pub use arms::{everything, model};
 use metrics::Lived;
 pub use null::rejections;
 pub use table::{null_table, text};

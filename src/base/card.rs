@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::journal::{Event, Reader};
-use crate::model::{Policy, simd_level};
+use crate::model::{Policy, runs, simd_level};
 
 /// Rows of the curve.
 const POINTS: usize = 14;
@@ -25,7 +25,7 @@ struct Point {
 
 /// The card as Markdown.
 pub(super) fn write(workspace: &Path, run: &str, step: &Path, policy: &Policy) -> Result<String> {
-    let path = step.join("trainer.json");
+    let path = step.join(runs::STATE);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("{} is missing: only a run of this program has a card", path.display()))?;
     let made: Value = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;

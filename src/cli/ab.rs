@@ -11,10 +11,10 @@ pub struct Ab {
     #[arg(long, default_value = "never", value_name = "REWRITER")]
     pub control: String,
     /// The rewriter in the treatment, or `oracle`, which knows what people want; several with commas share the control
-    /// [default: the newest run].
+    /// [default: the release in use, or else the newest run; that where a release is the control].
     #[arg(long, value_name = "REWRITER", value_delimiter = ',')]
     pub treatment: Vec<String>,
-    /// Try everything there is: every rule, the newest run and the oracle.
+    /// Try everything there is: every rule, the model of the default and the oracle.
     #[arg(long, conflicts_with = "treatment")]
     pub all: bool,
     /// Who is in which arm.

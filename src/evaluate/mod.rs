@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Answer, Scores, score};
 use crate::recipe::Recipe;
-use crate::rewriter::{RULES, Rewriter, newest_run};
+use crate::rewriter::{RULES, Rewriter, in_use_or_newest};
 use crate::search::{Engine, index_dir};
 use crate::store::{ExampleRow, Split, Store};
 use crate::task::{Target, context_line};
@@ -51,14 +51,14 @@ pub struct Sample {
 }
 
 /// Scores rewriters, by the names that [`Rewriter::open`] takes, on a log's held-out searches; without names, the rules
-/// and the newest run where there is one.
+/// and the release in use, or else the newest run where there is one.
 ///
 /// # Errors
 /// Nothing held out; no index; a rewriter that does not open; `Stopped` after Ctrl-C.
 pub fn run(workspace: &Path, recipe: &Recipe, rewriters: &[&str]) -> Result<Report> {
     Journal::record(workspace, "eval", &recipe.name, &recipe.to_toml(), |journal| {
         if rewriters.is_empty() {
-            let model = newest_run(workspace).ok();
+            let model = in_use_or_newest(workspace, &recipe.name).ok();
             let names: Vec<&str> = RULES.into_iter().chain(model.as_deref()).collect();
             return evaluate(workspace, recipe, &names, journal);
         }

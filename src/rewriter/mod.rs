@@ -8,6 +8,7 @@ mod baselines;
 mod decoding;
 mod open;
 mod policy;
+pub mod release;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -21,6 +22,7 @@ pub use baselines::{Association, Cooccurrence, CopyRule, Feedback, FrequentGain,
 pub use decoding::Decoder;
 pub use open::{RULES, newest_run};
 pub use policy::{MAX_NEW_TOKENS, PolicyRewriter};
+pub use release::in_use_or_newest;
 
 /// Anything that can answer: a model, or a rule it must beat.
 pub enum Rewriter {

@@ -1,4 +1,4 @@
-//! From a name to a rewriter: a rule, a run of this workspace, a checkpoint folder, or a hub id.
+//! From a name to a rewriter: a rule, a release or a run of this workspace, a checkpoint folder, or a hub id.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::{Error, Result, anyhow, bail};
 
 use super::{
     Answerable, Association, Cooccurrence, CopyRule, Decoder, Feedback, FrequentGain, MAX_NEW_TOKENS, Nearest,
-    PolicyRewriter, Rewriter, Transitions, ValidQueries, Whose,
+    PolicyRewriter, Rewriter, Transitions, ValidQueries, Whose, release,
 };
 use crate::model::{Keep, Policy, TAGGER, device, hub, runs};
 use crate::recipe::{Decoding, Mine, Recipe};
@@ -17,13 +17,14 @@ use crate::store::{Session, Split, Store};
 pub const RULES: [&str; 7] = ["never", "frequent-gain", "copy-rule", "association", "cooccurrence", "nearest", "prf"];
 
 impl Rewriter {
-    /// Opens a rewriter by name: one of [`RULES`], a run of the workspace, a folder, or `owner/name` on a hub. A model's name
-    /// may end in `:free`, `:constrained` or `:mixed`, which goes before the recipe's `rewriting.decoding`.
+    /// Opens a rewriter by name: one of [`RULES`], `release` for the one in use for the recipe's log, `release:3` for any
+    /// release by its number, a run of the workspace, a folder, or `owner/name` on a hub. A model's name may end in `:free`, `:constrained` or `:mixed`, which goes before the recipe's `rewriting.decoding`.
     ///
     /// Rules are fitted on the training split and the titles of the recipe's log.
     ///
     /// # Errors
-    /// No such thing; a log or an index that a rule needs is missing; a checkpoint that does not load.
+    /// No such thing; a log or an index that a rule needs is missing; a checkpoint that does not load; a release whose folder was
+    /// changed.
     pub fn open(workspace: &Path, recipe: &Recipe, name: &str) -> Result<Self> {
         match name {
             "never" => Ok(Self::Never),
@@ -60,21 +61,46 @@ impl Rewriter {
     }
 }
 
+/// A model, what tables call it, and what tells its weights from others of that name.
+struct Opened {
+    policy: Policy,
+    name: String,
+    identity: String,
+}
+
+impl Opened {
+    fn release(workspace: &Path, recipe: &Recipe, model: &str, mode: &str) -> Result<Option<Self>> {
+        let Some(found) = release::named(workspace, &recipe.name, model)? else { return Ok(None) };
+        // `release` is a name of many weights in its time; tables get the one that was meant.
+        let name = format!("{}{mode}", release::name_of(&found));
+        let identity = format!("release {} of {}", found.id, found.fingerprint);
+        Ok(Some(Self { policy: release::load(&found)?, name, identity }))
+    }
+
+    fn folder(workspace: &Path, model: &str, name: &str) -> Result<Self> {
+        let of_run = runs::run_dir(workspace, model).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
+        let folder = match of_run {
+            Some((folder, _)) => folder,
+            // Something with a slash can only have been meant as a folder or a hub id, and the hub's sentence is enough.
+            None if model.contains('/') => hub::resolve(model, None)?,
+            None => hub::resolve(model, None).map_err(|_| unknown(workspace, name))?,
+        };
+        // A run that is trained again, or a folder made anew, holds other weights under the same name.
+        let made = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
+        let made_ms = made.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis());
+        let policy = Policy::load_kept(&folder, Keep::AsStored, &device::open()?)?;
+        Ok(Self { policy, name: name.to_owned(), identity: format!("{} of {made_ms}", folder.display()) })
+    }
+}
+
 fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRewriter> {
     let (model, decoding) = decoding_of(name);
-    let decoding = decoding.unwrap_or(recipe.rewriting.decoding);
-    let of_run = runs::run_dir(workspace, model).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
-    let folder = match of_run {
-        Some((folder, _)) => folder,
-        // Something with a slash can only have been meant as a folder or a hub id, and the hub's sentence is enough.
-        None if model.contains('/') => hub::resolve(model, None)?,
-        None => hub::resolve(model, None).map_err(|_| unknown(workspace, name))?,
+    let opened = match Opened::release(workspace, recipe, model, &name[model.len()..])? {
+        Some(opened) => opened,
+        None => Opened::folder(workspace, model, name)?,
     };
-    // A run that is trained again, or a folder made anew, holds other weights under the same name.
-    let made = std::fs::metadata(&folder).and_then(|m| m.modified()).ok();
-    let made_ms = made.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |d| d.as_millis());
-    let policy = Policy::load_kept(&folder, Keep::AsStored, &device::open()?)?;
-    let policy = policy.frozen().with_precision(recipe.train.precision);
+    let decoding = decoding.unwrap_or(recipe.rewriting.decoding);
+    let policy = opened.policy.frozen().with_precision(recipe.train.precision);
     let decoder = match decoding {
         Decoding::Free => Decoder::free(&policy.tokenizer)?,
         _ => {
@@ -83,11 +109,11 @@ fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRe
             Decoder::new(decoding, &policy.tokenizer, valid.spellings(), MAX_NEW_TOKENS)?
         }
     };
-    let mut identity = format!("{} of {made_ms}", folder.display());
+    let mut identity = opened.identity;
     if let Some(valid) = decoder.valid() {
         identity += &format!(", {} within {}", decoding.name(), valid.fingerprint());
     }
-    PolicyRewriter::new(name, &identity, policy, decoder, recipe.train.max_prompt_tokens)
+    PolicyRewriter::new(&opened.name, &identity, policy, decoder, recipe.train.max_prompt_tokens)
 }
 
 /// A model's name without the mode behind it, and the mode.
@@ -109,7 +135,8 @@ fn learn<T: Default>(workspace: &Path, recipe: &Recipe, add: impl Fn(&mut T, &Se
     Ok(seen)
 }
 
-/// The run that a command uses when none is named: the newest one with a checkpoint, those of relevance models left out.
+/// The newest run with a checkpoint, those of relevance models left out: what commands use where nothing is named and no release
+/// is in use ([`super::in_use_or_newest`]).
 ///
 /// # Errors
 /// A workspace without checkpoints.
@@ -134,7 +161,7 @@ pub fn newest_run(workspace: &Path) -> Result<String> {
 
 fn unknown(workspace: &Path, name: &str) -> Error {
     anyhow!(
-        "no rewriter {name:?}: give a rule ({}), a run under {}, a checkpoint folder, or owner/name on the hub",
+        "no rewriter {name:?}: give a rule ({}), release or release:3, a run under {}, a checkpoint folder, or owner/name on the hub",
         RULES.join(", "),
         workspace.join("runs").display()
     )

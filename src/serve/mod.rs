@@ -30,7 +30,7 @@ use axum::routing::{get, post};
 use crate::journal::{Journal, stop};
 use crate::model::Cancel;
 use crate::recipe::{Recipe, Rewrites};
-use crate::rewriter::{Rewriter, newest_run};
+use crate::rewriter::{Rewriter, in_use_or_newest};
 use crate::search::fake::{Live as LiveIndex, fake_path};
 use crate::search::{Engine, index_dir};
 
@@ -48,7 +48,8 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 /// How often a new fake index is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Opens index and rewriter and serves until Ctrl-C, which ends in `Stopped`. Without a name the newest run rewrites.
+/// Opens index and rewriter and serves until Ctrl-C, which ends in `Stopped`. Without a name the release in use rewrites, or else
+/// the newest run; what was opened is kept until the server ends, whatever is released meanwhile.
 ///
 /// A rewriter that does not open is told, and the plain path answers alone. What is served is appended to the log
 /// `<recipe>-served`.
@@ -62,7 +63,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, rewriter: Option<&str>, host: IpAd
         true => error,
         false => error.context("there is no search to serve yet: run `core demo` first"),
     })?;
-    let opened = rewriter.map_or_else(|| newest_run(workspace), |name| Ok(name.to_owned()));
+    let opened = rewriter.map_or_else(|| in_use_or_newest(workspace, &recipe.name), |name| Ok(name.to_owned()));
     let name = opened.as_ref().map_or_else(|_| "none".to_owned(), Clone::clone);
     Journal::record(workspace, "serve", &name, &recipe.to_toml(), |journal| {
         let opened = opened.and_then(|name| Rewriter::open(workspace, recipe, &name));

@@ -12,6 +12,7 @@ mod nearline;
 mod peer;
 mod queries;
 mod records;
+mod releases;
 mod scores;
 mod served;
 mod split;
@@ -31,16 +32,18 @@ pub use nearline::Kept;
 pub use peer::FullText;
 pub use queries::{Births, QueryDay, Typed};
 pub use records::{Click, Context, Doc, Search, Seen, Session, Skipped, Watched};
+pub use releases::{Change, Promotion, ReleaseInfo};
 pub use scores::Scores;
 pub use served::{Appender, Feedback, Served, Taken};
 pub use split::{person_split, subject_split, training_ends_ms};
 
 /// Each entry takes the store from version `index` to `index + 1`.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("schema_served.sql"),
     include_str!("schema_annotations.sql"),
     include_str!("schema_scores.sql"),
+    include_str!("schema_releases.sql"),
 ];
 
 /// Name of the store inside a workspace folder.

@@ -10,13 +10,10 @@ use super::optim::AdamW;
 use super::{Existing, Options, Task};
 use crate::journal::Journal;
 use crate::model::checkpoint::write_atomically;
+use crate::model::runs::{MOMENTS, STATE};
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, precision_here, runs};
 use crate::recipe::{Grpo, Mpo, Pretrain, Ratio, Recipe, Relevance, Reward, Train};
-
-/// AdamW's moments beside the weights.
-pub(super) const MOMENTS: &str = "optimizer.safetensors";
-const STATE: &str = "trainer.json";
 
 /// Everything a run's numbers depend on: two runs of one fingerprint may be continued into each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -151,7 +151,7 @@ pub(super) fn prepare<'a>(
     let policy = policy.with_precision(recipe.train.precision).recomputing(recipe.train.recompute);
     let mut optimizer = AdamW::new(policy.vars(), optim_settings(recipe))?;
     if let Some((folder, _)) = &newest {
-        optimizer.restore(&folder.join(checkpoint::MOMENTS))?;
+        optimizer.restore(&folder.join(runs::MOMENTS))?;
     }
     let start = Start { workspace, recipe, options, device: &device, dir: &dir, fingerprint: &fingerprint };
     let mut objective = data.objective(&start, &policy.tokenizer)?;
