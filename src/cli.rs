@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod ab;
 mod bench;
+mod gate;
 mod release;
 
 pub use ab::Ab;
 pub use bench::{Bench, Layout, Precision, Rows, Setting, Shape};
+pub use gate::Gate;
 pub use release::Release;
 
 /// Learn when and how to rewrite a search query from what the searcher just did.
@@ -142,15 +144,8 @@ pub enum Command {
         #[command(subcommand)]
         what: Judge,
     },
-    /// Whether a candidate may take an incumbent's place; code 3 when it may not.
-    Gate {
-        /// Two TREC runs, the one in use first.
-        #[arg(long, num_args = 2, value_names = ["INCUMBENT", "CANDIDATE"], required = true)]
-        runs: Vec<PathBuf>,
-        /// Judgments, in the form of TREC.
-        #[arg(long, value_name = "FILE")]
-        qrels: PathBuf,
-    },
+    /// Whether a candidate may take an incumbent's place, and its release if so; code 3 when it may not.
+    Gate(Gate),
     /// What is in use, and the way back.
     #[command(flatten)]
     Release(Release),

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use core_rewriter::cli::{self, Cli, Command, Format, IndexJob, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
-use core_rewriter::judge::{Design, reward};
+use core_rewriter::judge::{Design, Verdict, reward};
 use core_rewriter::model::device;
 use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::What;
@@ -16,8 +16,8 @@ use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::{in_use_or_newest, newest_run};
 use core_rewriter::train::{Existing, Options, Task};
 use core_rewriter::{
-    ab, base, bench, demo, describe, doctor, evaluate, fake, find, gate, index, mine, release, report, rewrite, serve,
-    simulate, train, watch,
+    ab, base, bench, demo, describe, doctor, evaluate, fake, find, gate, index, mine, release, report, rewrite,
+    rewriter, serve, simulate, train, watch,
 };
 use serde::Serialize;
 
@@ -137,13 +137,7 @@ fn run(cli: Cli) -> Result<()> {
             show(&rewrite::run(workspace, &recipe, &name, &question(asked))?, rewrite::Answer::table, json)
         }
         Command::Judge { what } => judge(workspace, &recipe()?, what, json),
-        Command::Gate { runs, qrels } => {
-            let [incumbent, candidate] =
-                <[_; 2]>::try_from(runs).map_err(|_| Usage("--runs takes two files".into()))?;
-            let verdict = gate::run(workspace, &recipe()?, &gate::Plan::Runs { incumbent, candidate, qrels })?;
-            show(&verdict, Verdict::table, json)?;
-            gate::or_refused(&verdict)
-        }
+        Command::Gate(asked) => gate_command(workspace, &recipe()?, asked, json),
         Command::Release(what) => releases(workspace, &recipe()?, what, json),
         Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),
         Command::Search { query, rewrite, log, size, explain } => {
@@ -225,6 +219,28 @@ fn world(workspace: &Path, recipe: &Recipe, what: cli::World, json: bool) -> Res
     let report = describe::run(workspace, recipe, &log, plot.as_deref())?;
     show(&report, describe::Report::table, json)?;
     report.whole()
+}
+
+fn gate_command(workspace: &Path, recipe: &Recipe, asked: cli::Gate, json: bool) -> Result<()> {
+    let plan = match (<[_; 2]>::try_from(asked.runs), asked.qrels) {
+        (Ok([incumbent, candidate]), Some(qrels)) => gate::Plan::Runs { incumbent, candidate, qrels },
+        _ => {
+            let in_use = || match rewriter::release::in_use(workspace, &recipe.name)? {
+                Some(now) => Ok(rewriter::release::name_of(&now)),
+                None => bail!(
+                    "nothing of log {:?} is in use that a candidate could be held against: name something with --incumbent, \
+                     or put a first release in use with `core release RUN`",
+                    recipe.name
+                ),
+            };
+            let candidate = asked.candidate.map_or_else(|| newest_run(workspace), Ok)?;
+            let incumbent = asked.incumbent.map_or_else(in_use, Ok)?;
+            gate::Plan::Models { incumbent, candidate, release: !asked.dry_run }
+        }
+    };
+    let verdict = gate::run(workspace, recipe, &plan)?;
+    show(&verdict, Verdict::table, json)?;
+    gate::or_refused(&verdict)
 }
 
 fn releases(workspace: &Path, recipe: &Recipe, what: cli::Release, json: bool) -> Result<()> {

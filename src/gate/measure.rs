@@ -69,8 +69,13 @@ impl Ground<'_> {
         // A query whose answer did not come in time is served as it is.
         let said = |outcome: &Outcome| outcome.rewrite.clone().map_or(Said::Reject, Said::Rewrite);
         let said: Vec<Said> = served.iter().map(said).collect();
-        let answers: Vec<_> =
-            self.evidence.iter().zip(self.rows).zip(&said).map(|((e, row), said)| (e, row.query.as_str(), said)).collect();
+        let answers: Vec<_> = self
+            .evidence
+            .iter()
+            .zip(self.rows)
+            .zip(&said)
+            .map(|((e, row), said)| (e, row.query.as_str(), said))
+            .collect();
         let (ratios, _) = self.rewarder.ratios(&answers)?;
         let frequent = most_frequent(&said);
         for ((row, said), ratio) in self.rows.iter().zip(&said).zip(ratios) {

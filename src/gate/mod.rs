@@ -54,7 +54,9 @@ pub enum Plan {
 impl Plan {
     fn name(&self) -> String {
         match self {
-            Self::Runs { incumbent, candidate, .. } => format!("{} against {}", candidate.display(), incumbent.display()),
+            Self::Runs { incumbent, candidate, .. } => {
+                format!("{} against {}", candidate.display(), incumbent.display())
+            }
             Self::Models { incumbent, candidate, .. } => format!("{candidate} against {incumbent}"),
         }
     }

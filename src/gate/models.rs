@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::judge::reward::Rewarder;
 use crate::judge::{Ratio, Verdict, compare};
 use crate::recipe::{Recipe, stream};
-use crate::rewriter::{Answerable, Rewriter, Whose};
+use crate::rewriter::{Answerable, Rewriter, Whose, release::release};
 use crate::store::{ExampleRow, Split, Store};
 
 pub(super) fn verdict(
@@ -57,6 +57,13 @@ pub(super) fn verdict(
         verdict.release = Some(released(workspace, recipe, &verdict)?);
     }
     Ok(verdict)
+}
+
+/// Puts the candidate in use; its verdict stays with it.
+fn released(workspace: &Path, recipe: &Recipe, verdict: &Verdict) -> Result<i64> {
+    let reason = format!("passed the gate against {}", verdict.incumbent);
+    let body = serde_json::to_value(verdict)?;
+    Ok(release(workspace, &recipe.name, &verdict.candidate, &reason, Some(body))?.id)
 }
 
 /// As many of the rows as the recipe looks at, in their order.

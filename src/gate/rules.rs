@@ -6,7 +6,8 @@ use crate::recipe::Gate;
 
 /// Holds one metric against its rule.
 pub(super) fn check(metric: Metric, found: Comparison, gate: &Gate) -> Check {
-    let (rule, passed) = if gate.strict { strict(metric, &found) } else { None }.unwrap_or_else(|| band(metric, &found, gate));
+    let (rule, passed) =
+        if gate.strict { strict(metric, &found) } else { None }.unwrap_or_else(|| band(metric, &found, gate));
     Check { measure: metric.name().to_owned(), found, rule, passed }
 }
 
@@ -28,9 +29,7 @@ fn band(metric: Metric, found: &Comparison, gate: &Gate) -> (String, bool) {
     match metric {
         Metric::RMain => ("must rise".into(), moved > 0.0),
         Metric::SPos | Metric::RRand => ("not worse: the interval reaches 0".into(), found.high >= 0.0),
-        Metric::Entropy => {
-            (format!("loses at most {}", percent(gate.entropy_loss)), moved >= -gate.entropy_loss * old)
-        }
+        Metric::Entropy => (format!("loses at most {}", percent(gate.entropy_loss)), moved >= -gate.entropy_loss * old),
         Metric::Surprisal => {
             (format!("rises by at most {}", percent(gate.surprisal_rise)), moved <= gate.surprisal_rise * old)
         }

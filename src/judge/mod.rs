@@ -12,6 +12,7 @@ mod stats;
 pub mod tagging;
 pub mod trec;
 mod verdict;
+mod weeks;
 
 pub use experiment::{Decay, Decision, Design, Experiment, Look, Null, NullMetric, Row, Treatment, Trial};
 pub use offline::{Answer, Scores, score};
@@ -20,3 +21,4 @@ pub use ranking::ndcg;
 pub use sequential::{Boundary, Monitor, two_sided_p};
 pub use stats::{Comparison, Estimate, Ratio, compare, compare_groups, lift_change};
 pub use verdict::{Check, Verdict};
+pub use weeks::{Lift, Week, Weeks};

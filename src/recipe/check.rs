@@ -59,12 +59,8 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     check_ratio(&r.ratio)?;
     check_mpo(&r.mpo)?;
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
-    let own = [
-        ("train.lr", r.train.lr),
-        ("grpo.lr", r.grpo.lr),
-        ("mpo.lr", r.mpo.lr),
-        ("relevance.lr", r.relevance.lr),
-    ];
+    let own =
+        [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr), ("mpo.lr", r.mpo.lr), ("relevance.lr", r.relevance.lr)];
     for (key, lr) in own.into_iter().chain(scratch) {
         ensure!(lr > 0.0 && lr.is_finite(), "{key} is {lr}: must be above 0");
     }
@@ -165,14 +161,21 @@ fn check_relevance(relevance: &Relevance) -> Result<()> {
 fn check_ratio(ratio: &Ratio) -> Result<()> {
     ensure!(ratio.low > 0.0 && ratio.low < ratio.high, "ratio.low is {}: must lie between 0 and ratio.high", ratio.low);
     ensure!(ratio.high.is_finite(), "ratio.high is {}: must be a number", ratio.high);
-    ensure!(ratio.floor > 0.0 && ratio.floor <= 1.0, "ratio.floor is {}: must lie above 0 and at most at 1", ratio.floor);
+    ensure!(
+        ratio.floor > 0.0 && ratio.floor <= 1.0,
+        "ratio.floor is {}: must lie above 0 and at most at 1",
+        ratio.floor
+    );
     ensure!(ratio.random <= 4_096, "ratio.random is {}: use 4096 or less", ratio.random);
     Ok(())
 }
 
 fn check_mpo(mpo: &Mpo) -> Result<()> {
     let n = mpo.num_generations;
-    ensure!((2..=256).contains(&n), "mpo.num_generations is {n}: a group needs 2 answers to be compared (and 256 or less)");
+    ensure!(
+        (2..=256).contains(&n),
+        "mpo.num_generations is {n}: a group needs 2 answers to be compared (and 256 or less)"
+    );
     ensure!(
         2 * mpo.top <= n,
         "mpo.top is {}: as many answers are chosen as rejected, and mpo.num_generations is {n}",

@@ -36,11 +36,7 @@ impl Store {
     ///
     /// # Errors
     /// SQLite's; a full disk keeps none of them.
-    pub fn keep_scores<'a>(
-        &mut self,
-        scorer: &str,
-        texts: impl Iterator<Item = (&'a str, &'a Scores)>,
-    ) -> Result<()> {
+    pub fn keep_scores<'a>(&mut self, scorer: &str, texts: impl Iterator<Item = (&'a str, &'a Scores)>) -> Result<()> {
         let path = self.path.clone();
         let inner = || -> Result<()> {
             let tx = self.conn.transaction()?;

@@ -51,7 +51,8 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     /// Of a run on a log's examples.
     pub fn of_log(recipe: &Recipe, options: &Options, log_origin: &str, examples: usize) -> Self {
-        let (Task::Sft { log } | Task::Grpo { log, .. } | Task::Mpo { log } | Task::Tagging { log }) = options.task else {
+        let (Task::Sft { log } | Task::Grpo { log, .. } | Task::Mpo { log } | Task::Tagging { log }) = options.task
+        else {
             return Self::of_stream(recipe, options);
         };
         let (log, log_origin) = (log.to_owned(), log_origin.to_owned());

@@ -166,7 +166,13 @@ mod tests {
             bought: false,
         };
         let shown = shown.iter().map(|doc| (*doc).to_owned()).collect();
-        Search { id: format!("s{time_ms}"), query: query.into(), time_ms, shown, clicks: clicks.iter().map(click).collect() }
+        Search {
+            id: format!("s{time_ms}"),
+            query: query.into(),
+            time_ms,
+            shown,
+            clicks: clicks.iter().map(click).collect(),
+        }
     }
 
     fn row(user: &str, time_ms: i64, target: Option<&str>) -> ExampleRow {

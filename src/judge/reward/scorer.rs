@@ -48,7 +48,8 @@ impl Scorer {
             Ok(((text.clone(), scores), missing.len()))
         });
         let scored: Vec<((String, Scores), usize)> = scored.collect::<Result<_>>()?;
-        let fresh = scored.iter().filter(|(_, missing)| *missing > 0).map(|((text, scores), _)| (text.as_str(), scores));
+        let fresh =
+            scored.iter().filter(|(_, missing)| *missing > 0).map(|((text, scores), _)| (text.as_str(), scores));
         store.keep_scores(&self.key, fresh)?;
         let asked = scored.iter().map(|(_, missing)| missing).sum();
         Ok((scored.into_iter().map(|(scored, _)| scored).collect(), asked))
@@ -177,7 +178,8 @@ mod tests {
         // Another process, later.
         let (again, asked) = ask(&Scorer::open(dir.path(), &engine, &recipe).unwrap(), &["jaguar car", "jaguar"]);
         assert_eq!((again, asked), (first, 0));
-        let text_only = Recipe { ratio: crate::recipe::Ratio { visual: false, ..recipe.ratio.clone() }, ..recipe.clone() };
+        let text_only =
+            Recipe { ratio: crate::recipe::Ratio { visual: false, ..recipe.ratio.clone() }, ..recipe.clone() };
         let other = Scorer::open(dir.path(), &engine, &text_only).unwrap();
         assert_eq!(ask(&other, &["jaguar"]).1, 32, "what a score depends on is part of its key");
     }

@@ -59,7 +59,8 @@ impl Phases {
     pub fn restore(&mut self, folder: &Path) -> Result<()> {
         let path = folder.join(DELTA);
         let read = || -> Result<RunningMean> { Ok(serde_json::from_slice(&std::fs::read(&path)?)?) };
-        self.delta = read().with_context(|| format!("cannot read {}: delete this checkpoint folder", path.display()))?;
+        self.delta =
+            read().with_context(|| format!("cannot read {}: delete this checkpoint folder", path.display()))?;
         Ok(())
     }
 }

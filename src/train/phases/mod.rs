@@ -201,7 +201,8 @@ impl Phases {
         prompts.truncate(train.eval_examples);
         let decoding = Decoding::greedy(self.recipe.mpo.max_completion_length, tokenizer.end_tokens());
         let completions = self.decoder.generate(policy, &prompts, &decoding, 0, &Cancel::default())?;
-        let said = completions.iter().map(|c| super::rollouts::read_rewrite(tokenizer, c)).collect::<Result<Vec<_>>>()?;
+        let said =
+            completions.iter().map(|c| super::rollouts::read_rewrite(tokenizer, c)).collect::<Result<Vec<_>>>()?;
         let answers: Vec<(usize, &Said)> = said.iter().enumerate().collect();
         Ok(sample::judged(held_out, &answers)?.1)
     }
@@ -225,8 +226,7 @@ mod tests {
     #[test]
     fn every_group_is_learnt_from_once_a_phase_in_shares_that_are_equal() {
         let kept = |n: u32| Kept { prompt: vec![n], completions: vec![], pairs: vec![], reference: vec![] };
-        let phase =
-            Phase { number: 1, kept: (0..23).map(kept).collect(), values: BTreeMap::new(), events: Vec::new() };
+        let phase = Phase { number: 1, kept: (0..23).map(kept).collect(), values: BTreeMap::new(), events: Vec::new() };
         let mut recipe = Recipe::default();
         (recipe.mpo.steps, recipe.mpo.sync_every) = (14, 10);
         // Four steps are left of the second phase.

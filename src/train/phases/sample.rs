@@ -46,7 +46,8 @@ impl Phases {
             j.ratios = ratios.by_ref().take(j.said.len()).collect();
         }
         progress.finish(&format!("{} answers to {} prompts", answers_in(&judged), judged.len()));
-        let paired: Vec<Paired> = judged.iter().map(|j| pairs::pair(&j.completions, &j.ratios, &self.recipe.mpo)).collect();
+        let paired: Vec<Paired> =
+            judged.iter().map(|j| pairs::pair(&j.completions, &j.ratios, &self.recipe.mpo)).collect();
         values.extend(self.source.statistics(judged.iter().flat_map(|j| j.said.iter().map(|said| (j.place, said)))));
         values.extend(completions(&judged, &paired));
         let kept = self.referenced(policy, &judged, paired)?;
@@ -113,21 +114,22 @@ impl Phases {
     fn event(&self, judged: &Judged, number: u64, policy: &Policy) -> Result<Event> {
         let known: Vec<f64> = judged.ratios.iter().flatten().map(|ratio| ratio.value).collect();
         let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
-        let sampled = judged.completions.iter().zip(&judged.said).zip(&judged.ratios).map(|((completion, said), ratio)| {
-            let parts = ratio.and_then(|ratio| ratio.scored).map_or_else(Vec::new, |s| {
-                vec![("S_pos", s.positive), ("S_neg", s.negative), ("S_rand", s.random)]
+        let sampled =
+            judged.completions.iter().zip(&judged.said).zip(&judged.ratios).map(|((completion, said), ratio)| {
+                let parts = ratio.and_then(|ratio| ratio.scored).map_or_else(Vec::new, |s| {
+                    vec![("S_pos", s.positive), ("S_neg", s.negative), ("S_rand", s.random)]
+                });
+                Ok(Sampled {
+                    output: match said {
+                        Said::Rewrite(text) => text.clone(),
+                        Said::Reject => Target::Reject.to_string(),
+                        Said::Faulty => policy.tokenizer.decode(&completion.ids, false)?,
+                    },
+                    reward: ratio.map(|ratio| ratio.value),
+                    parts: parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+                    advantage: ratio.map_or(0.0, |ratio| ratio.value - mean),
+                })
             });
-            Ok(Sampled {
-                output: match said {
-                    Said::Rewrite(text) => text.clone(),
-                    Said::Reject => Target::Reject.to_string(),
-                    Said::Faulty => policy.tokenizer.decode(&completion.ids, false)?,
-                },
-                reward: ratio.map(|ratio| ratio.value),
-                parts: parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-                advantage: ratio.map_or(0.0, |ratio| ratio.value - mean),
-            })
-        });
         let [query, context, target] = self.source.shown(judged.place);
         let sampled = sampled.collect::<Result<_>>().context("showing a phase")?;
         Ok(Event::Rollout { step: number * self.recipe.mpo.sync_every + 1, query, context, target, sampled })

@@ -103,7 +103,10 @@ impl Rewriting {
     }
 
     /// `reject_rate`; and of the rewrites `index_hit_rate`, `off_context` and `popularity`.
-    pub(in crate::train) fn statistics<'a>(&self, answers: impl Iterator<Item = (usize, &'a Said)>) -> BTreeMap<String, f64> {
+    pub(in crate::train) fn statistics<'a>(
+        &self,
+        answers: impl Iterator<Item = (usize, &'a Said)>,
+    ) -> BTreeMap<String, f64> {
         let (mut all, mut rejects, mut rewrites, mut valid) = (0.0, 0.0, 0.0, 0.0);
         let (mut off_context, mut popularity) = (0.0, 0.0);
         for (place, said) in answers {

@@ -1,0 +1,134 @@
+//! What the weekly loop did: a row a week, as it is kept in the journal and shown in tables, pictures and the live view.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Comparison, Verdict};
+use crate::journal::{Cell, Table};
+
+/// VV10s per search of one model against no rewriting, in the week after the gate's decision.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lift {
+    /// Per cent of the control.
+    pub percent: f64,
+    /// 95 % interval.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+impl Lift {
+    /// Of a comparison; none where the control has nothing.
+    #[must_use]
+    pub fn of(found: &Comparison) -> Option<Self> {
+        let percent = |x: f64| 100.0 * x / found.control;
+        let lift = Self { percent: percent(found.difference), low: percent(found.low), high: percent(found.high) };
+        (found.control != 0.0).then_some(lift)
+    }
+
+    fn words(self) -> String {
+        format!("{:+.2} [{:+.2}, {:+.2}]", self.percent, self.low, self.high)
+    }
+}
+
+/// One week: logged with what was in use, learnt from, gated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Week {
+    /// From 1.
+    pub week: u32,
+    /// The release in use while the week was logged.
+    pub incumbent: i64,
+    /// Searches logged.
+    pub searches: usize,
+    /// Training examples mined from the window that ends with the week before; held-out ones of this week.
+    pub examples: [usize; 2],
+    /// The gate's verdict on the week's candidate.
+    pub verdict: Verdict,
+    /// The release in use from then on.
+    pub in_use: i64,
+    /// Share of rewrites that were worth more than their query, over the phases of the week's training.
+    pub improvement_rate: Vec<f64>,
+    /// Total variation between the queries of this week and of the first logged one, in [0, 1].
+    pub drift: f64,
+    /// Lift of what is in use after the decision.
+    pub lift: Option<Lift>,
+    /// Lift of the candidate, released or not: what would have shipped.
+    pub candidate_lift: Option<Lift>,
+    /// Lift of the first release, never trained again.
+    pub first_lift: Option<Lift>,
+    /// Lift of the model trained every week and released without a gate.
+    pub ungated_lift: Option<Lift>,
+}
+
+impl Week {
+    /// Whether the candidate was released.
+    #[must_use]
+    pub fn promoted(&self) -> bool {
+        self.verdict.promoted
+    }
+
+    /// Why the gate decided so, in a few words.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self.verdict.failed().as_slice() {
+            [] => "all checks passed".into(),
+            failed => format!("failed: {}", failed.join(", ")),
+        }
+    }
+}
+
+/// All weeks of a loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Weeks {
+    /// The log they were written to.
+    pub log: String,
+    /// Weeks there are to be.
+    pub planned: u32,
+    /// Weeks done.
+    pub weeks: u32,
+    /// Of these, those whose candidate was released.
+    pub promoted: u32,
+    /// A row a week.
+    pub rows: Vec<Week>,
+}
+
+impl Weeks {
+    /// Nothing done yet.
+    #[must_use]
+    pub fn new(log: &str, planned: u32) -> Self {
+        Self { log: log.to_owned(), planned, weeks: 0, promoted: 0, rows: Vec::new() }
+    }
+
+    /// Adds the next week.
+    pub fn push(&mut self, week: Week) {
+        self.promoted += u32::from(week.promoted());
+        self.rows.push(week);
+        self.weeks = self.rows.len() as u32;
+    }
+
+    /// A row a week.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let title = format!(
+            "{}: {} of {} weeks, {} promoted; lifts of VV10s per search against no rewriting in the week after, per cent",
+            self.log, self.weeks, self.planned, self.promoted
+        );
+        let columns =
+            ["week", "decision", "in use", "lift", "candidate", "first release", "without a gate", "drift", "reason"];
+        let mut table = Table::new("weekly", &title, &columns);
+        let lift = |lift: Option<Lift>| lift.map_or("–".into(), |lift| Cell::shown(lift.percent, lift.words()));
+        for row in &self.rows {
+            table.row([
+                u64::from(row.week).into(),
+                if row.promoted() { "promoted" } else { "refused" }.into(),
+                row.in_use.to_string().into(),
+                lift(row.lift),
+                lift(row.candidate_lift),
+                lift(row.first_lift),
+                lift(row.ungated_lift),
+                Cell::shown(row.drift, format!("{:.3}", row.drift)),
+                row.reason().into(),
+            ]);
+        }
+        table
+    }
+}
