@@ -9,11 +9,13 @@ mod ab;
 mod bench;
 mod gate;
 mod release;
+mod weekly;
 
 pub use ab::Ab;
 pub use bench::{Bench, Layout, Precision, Rows, Setting, Shape};
 pub use gate::Gate;
 pub use release::Release;
+pub use weekly::Weekly;
 
 /// Learn when and how to rewrite a search query from what the searcher just did.
 #[derive(Debug, Parser)]
@@ -146,6 +148,8 @@ pub enum Command {
     },
     /// Whether a candidate may take an incumbent's place, and its release if so; code 3 when it may not.
     Gate(Gate),
+    /// Week after week: log what is in use, mine, tune by MPO, gate, release or keep.
+    Weekly(Weekly),
     /// What is in use, and the way back.
     #[command(flatten)]
     Release(Release),

@@ -27,6 +27,7 @@ pub mod serve;
 pub mod simulate;
 pub mod train;
 pub mod watch;
+pub mod weekly;
 
 // Nouns, high to low.
 pub mod truth;

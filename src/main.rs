@@ -8,7 +8,7 @@ use clap::Parser;
 use core_rewriter::cli::{self, Cli, Command, Format, IndexJob, Objective, Size};
 use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
-use core_rewriter::judge::{Design, Verdict, reward};
+use core_rewriter::judge::{Design, Verdict, Weeks, reward};
 use core_rewriter::model::device;
 use core_rewriter::recipe::{Precision, Recipe, Usage};
 use core_rewriter::report::What;
@@ -17,7 +17,7 @@ use core_rewriter::rewriter::{in_use_or_newest, newest_run};
 use core_rewriter::train::{Existing, Options, Task};
 use core_rewriter::{
     ab, base, bench, demo, describe, doctor, evaluate, fake, find, gate, index, mine, release, report, rewrite,
-    rewriter, serve, simulate, train, watch,
+    rewriter, serve, simulate, train, watch, weekly,
 };
 use serde::Serialize;
 
@@ -137,6 +137,10 @@ fn run(cli: Cli) -> Result<()> {
             show(&rewrite::run(workspace, &recipe, &name, &question(asked))?, rewrite::Answer::table, json)
         }
         Command::Judge { what } => judge(workspace, &recipe()?, what, json),
+        Command::Weekly(cli::Weekly { weeks, fresh, plot }) => {
+            let found = weekly::run(workspace, &recipe()?, &weekly::Plan { weeks, fresh, plot })?;
+            show(&found, Weeks::table, json)
+        }
         Command::Gate(asked) => gate_command(workspace, &recipe()?, asked, json),
         Command::Release(what) => releases(workspace, &recipe()?, what, json),
         Command::Fake { what } => fake_index(workspace, &recipe()?, what, json),

@@ -12,11 +12,11 @@ const VERBS: [&str; 17] = [
     "rewrite", "find", "doctor", "gate", "release",
 ];
 /// May use verbs too.
-const COMPOSING: [&str; 2] = ["bench", "demo"];
+const COMPOSING: [&str; 3] = ["bench", "demo", "weekly"];
 /// Rooms that hold the hidden state of the world, and those that may know it: never one that mines, trains, judges, ranks,
 /// rewrites or serves.
 const HIDDEN: [(&str, &[&str]); 2] =
-    [("world", &["truth", "simulate", "ab", "demo", "bench"]), ("truth", &["simulate", "describe"])];
+    [("world", &["truth", "simulate", "ab", "demo", "bench", "weekly"]), ("truth", &["simulate", "describe"])];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
+use rand::Rng;
 
 use super::metrics::Metric;
 use crate::journal::{Journal, stop};
 use crate::judge::Ratio;
-use crate::judge::reward::{Evidence, Rewarder, Said};
+use crate::judge::reward::{Rewarder, Said, Searched};
 use crate::logs::Context;
 use crate::model::Completion;
 use crate::recipe::{Recipe, stream};
 use crate::rewriter::{Answerable, Outcome, PolicyRewriter, Rewriter};
-use crate::store::ExampleRow;
-use rand::Rng;
 
 /// Searches answered at once.
 const CHUNK: usize = 64;
@@ -25,8 +24,7 @@ pub(super) type ByPerson = BTreeMap<String, BTreeMap<Metric, Ratio>>;
 
 /// What both are held against.
 pub(super) struct Ground<'a> {
-    pub rows: &'a [ExampleRow],
-    pub evidence: &'a [Evidence],
+    pub searched: &'a [Searched],
     pub rewarder: &'a Rewarder,
     pub answerable: &'a Answerable,
     pub recipe: &'a Recipe,
@@ -54,9 +52,9 @@ impl Ground<'_> {
 
     /// What would be served.
     fn served(&self, rewriter: &Rewriter, journal: &Journal) -> Result<Vec<Outcome>> {
-        let progress = journal.progress("rewrite", self.rows.len() as u64);
-        let mut served = Vec::with_capacity(self.rows.len());
-        for rows in self.rows.chunks(CHUNK) {
+        let progress = journal.progress("rewrite", self.searched.len() as u64);
+        let mut served = Vec::with_capacity(self.searched.len());
+        for rows in self.searched.chunks(CHUNK) {
             stop::check("nothing was released; run the same command again")?;
             served.extend(rewriter.rewrite(&requests(rows))?);
             progress.inc(rows.len() as u64);
@@ -69,17 +67,12 @@ impl Ground<'_> {
         // A query whose answer did not come in time is served as it is.
         let said = |outcome: &Outcome| outcome.rewrite.clone().map_or(Said::Reject, Said::Rewrite);
         let said: Vec<Said> = served.iter().map(said).collect();
-        let answers: Vec<_> = self
-            .evidence
-            .iter()
-            .zip(self.rows)
-            .zip(&said)
-            .map(|((e, row), said)| (e, row.query.as_str(), said))
-            .collect();
+        let answers: Vec<_> =
+            self.searched.iter().zip(&said).map(|(s, said)| (&s.evidence, s.row.query.as_str(), said)).collect();
         let (ratios, _) = self.rewarder.ratios(&answers)?;
         let frequent = most_frequent(&said);
-        for ((row, said), ratio) in self.rows.iter().zip(&said).zip(ratios) {
-            let person = found.entry(row.user.clone()).or_default();
+        for ((searched, said), ratio) in self.searched.iter().zip(&said).zip(ratios) {
+            let person = found.entry(searched.row.user.clone()).or_default();
             let mut add = |metric, value: f64| person.entry(metric).or_default().add(value);
             if let Some(scored) = ratio.and_then(|ratio| ratio.scored) {
                 add(Metric::RMain, scored.main(&self.recipe.ratio));
@@ -103,14 +96,14 @@ impl Ground<'_> {
         found: &mut ByPerson,
         journal: &Journal,
     ) -> Result<()> {
-        let progress = journal.progress("sample", self.rows.len() as u64);
-        for (chunk, rows) in self.rows.chunks(CHUNK).enumerate() {
+        let progress = journal.progress("sample", self.searched.len() as u64);
+        for (chunk, rows) in self.searched.chunks(CHUNK).enumerate() {
             stop::check("nothing was released; run the same command again")?;
             let seed = stream(self.recipe.seed, "gate", &[chunk as u64]).random();
             let sampled = own.sample(&requests(rows), self.recipe.gate.samples, seed)?;
             let theirs = other.map(|other| other.logprobs(&requests(rows), &sampled)).transpose()?;
-            for (place, (row, sampled)) in rows.iter().zip(&sampled).enumerate() {
-                let person = found.entry(row.user.clone()).or_default();
+            for (place, (searched, sampled)) in rows.iter().zip(&sampled).enumerate() {
+                let person = found.entry(searched.row.user.clone()).or_default();
                 let logprobs: Vec<f64> = sampled.iter().map(logprob).collect();
                 person.entry(Metric::Entropy).or_default().add(entropy(sampled, &logprobs));
                 for (nth, (completion, logprob)) in sampled.iter().zip(&logprobs).enumerate() {
@@ -131,8 +124,8 @@ impl Ground<'_> {
     }
 }
 
-fn requests(rows: &[ExampleRow]) -> Vec<(&Context, &str)> {
-    rows.iter().map(|row| (&row.context, row.query.as_str())).collect()
+fn requests(searched: &[Searched]) -> Vec<(&Context, &str)> {
+    searched.iter().map(|s| (&s.row.context, s.row.query.as_str())).collect()
 }
 
 fn logprob(completion: &Completion) -> f64 {

@@ -47,7 +47,7 @@ pub struct Week {
     pub in_use: i64,
     /// Share of rewrites that were worth more than their query, over the phases of the week's training.
     pub improvement_rate: Vec<f64>,
-    /// Total variation between the queries of this week and of the first logged one, in [0, 1].
+    /// Total variation between the queries of this week and of the one before, in [0, 1].
     pub drift: f64,
     /// Lift of what is in use after the decision.
     pub lift: Option<Lift>,
@@ -57,6 +57,8 @@ pub struct Week {
     pub first_lift: Option<Lift>,
     /// Lift of the model trained every week and released without a gate.
     pub ungated_lift: Option<Lift>,
+    /// That model, by the name it opens under.
+    pub ungated: Option<String>,
 }
 
 impl Week {

@@ -58,6 +58,11 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     check_relevance(&r.relevance)?;
     check_ratio(&r.ratio)?;
     check_mpo(&r.mpo)?;
+    let window = r.weekly.window;
+    ensure!(
+        (2..=52).contains(&window),
+        "weekly.window is {window}: one week to train and one to hold out at least (52 at most)"
+    );
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
     let own =
         [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr), ("mpo.lr", r.mpo.lr), ("relevance.lr", r.relevance.lr)];

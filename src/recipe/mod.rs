@@ -15,6 +15,7 @@ mod sections;
 mod seeds;
 mod serving;
 mod usage;
+mod weeks;
 mod world;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Tra
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Decoding, Fake, Recall, Rewrites, Rewriting, Serve};
 pub use usage::Usage;
+pub use weeks::Weekly;
 pub use world::{Kind, Language, World};
 
 /// The presets that ship inside the binary: `(name, TOML text)`.
@@ -81,6 +83,8 @@ pub struct Recipe {
     pub ab: AbTest,
     /// What a candidate must be like to be released.
     pub gate: Gate,
+    /// The continuous loop.
+    pub weekly: Weekly,
     /// The rules that a model must beat.
     pub baselines: Baselines,
     /// How a trained model answers.
@@ -110,6 +114,7 @@ impl Default for Recipe {
             search: SearchPath::default(),
             ab: AbTest::default(),
             gate: Gate::default(),
+            weekly: Weekly::default(),
             baselines: Baselines::default(),
             rewriting: Rewriting::default(),
             serve: Serve::default(),

@@ -127,7 +127,13 @@ pub fn in_use_or_newest(workspace: &Path, log: &str) -> Result<String> {
 /// What [`super::Rewriter::open`] knows a release by.
 #[must_use]
 pub fn name_of(release: &ReleaseInfo) -> String {
-    format!("{}:{}", runs::RELEASE, release.id)
+    name(release.id)
+}
+
+/// [`name_of`] of a release by its number.
+#[must_use]
+pub fn name(id: i64) -> String {
+    format!("{}:{id}", runs::RELEASE)
 }
 
 /// The release that a rewriter's name means, the decoding mode behind it cut off: `release`, or `release:3`. None for names of

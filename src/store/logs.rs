@@ -88,6 +88,15 @@ impl Store {
         inner().map_err(|e| explain(e, &path))
     }
 
+    /// Says anew where a log came from; everything in it stays.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn rename_origin(&mut self, log: &LogInfo, origin: &str) -> Result<()> {
+        let set = self.conn.execute("UPDATE log SET origin = ?2 WHERE id = ?1", params![log.id, origin]);
+        set.map(drop).map_err(|e| explain(e.into(), &self.path))
+    }
+
     /// A log by name.
     ///
     /// # Errors

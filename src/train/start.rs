@@ -18,6 +18,7 @@ use super::trainer::Trainer;
 use super::{Existing, Options, Task, taught};
 use crate::journal::Journal;
 use crate::journal::words::bytes;
+use crate::judge::reward::Side;
 use crate::model::shipped::{self, BASE};
 use crate::model::{Config, Keep, LoraSettings, Memory, Policy, Tokenizer, device, hub, runs};
 use crate::recipe::{Lora, Recipe, Reference};
@@ -87,8 +88,8 @@ impl Data {
         let recipe = start.recipe;
         Ok(match self {
             Self::Stream => Objective::Pretrain(Stream::new(tokenizer, recipe)),
-            Self::Log { examples, validation, .. } if matches!(start.options.task, Task::Mpo { .. }) => {
-                Objective::Mpo(Box::new(start.phases(&examples, validation, tokenizer)?))
+            Self::Log { validation, .. } if matches!(start.options.task, Task::Mpo { .. }) => {
+                Objective::Mpo(Box::new(start.phases(validation, tokenizer)?))
             }
             Self::Log { examples, taught, validation, .. } => {
                 let sft = Sft::new(tokenizer, &[&examples[..], &taught].concat(), recipe)?;
@@ -180,17 +181,16 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Phases over a log's training examples, looked at on its held-out ones.
-    fn phases(&self, examples: &[ExampleRow], validation: Vec<ExampleRow>, tokenizer: &Tokenizer) -> Result<Phases> {
+    /// Phases over searches of training people, looked at on held-out ones.
+    fn phases(&self, validation: Vec<ExampleRow>, tokenizer: &Tokenizer) -> Result<Phases> {
         let Task::Mpo { log } = self.options.task else { bail!("phases belong to a run on pairs") };
         // What is earned is said by the log that is learnt from, whatever the recipe is called.
         let of_log = Recipe { name: log.to_owned(), ..self.recipe.clone() };
-        let source = Rewriting::of_ratios(self.workspace, examples, &of_log)?;
-        let looked_at = &validation[..validation.len().min(self.recipe.train.eval_examples)];
-        let held_out = match looked_at {
-            [] => None,
-            rows => Some(Rewriting::of_ratios(self.workspace, rows, &of_log)?).filter(|held_out| held_out.len() > 0),
-        };
+        let m = &self.recipe.mpo;
+        let searched = |side, most| Rewriting::searched(self.workspace, &of_log, side, most);
+        // No prompt is asked twice while there are others.
+        let source = searched(Side::Training, m.steps as usize * m.groups)?;
+        let held_out = searched(Side::HeldOut, self.recipe.train.eval_examples)?;
         let (dir, fingerprint) = (self.dir.to_owned(), self.fingerprint.clone());
         let parts = phases::Parts { source, held_out, validation, reference: self.reference()?, dir, fingerprint };
         Phases::new(parts, tokenizer, self.recipe)

@@ -115,6 +115,12 @@ impl World {
         self.settings.people
     }
 
+    /// When the first logged week begins, Unix milliseconds.
+    #[must_use]
+    pub fn begins_ms(&self) -> i64 {
+        START_MS
+    }
+
     /// A person's name in the log.
     #[must_use]
     pub fn user_id(&self, person: usize) -> String {

@@ -62,25 +62,36 @@ impl Evidence {
             }
             Ok(())
         })?;
-        let weighted = found.into_iter().zip(rows).map(|(seen, row)| {
-            let mut rng = stream(recipe.seed, "ratio random", &[row.time_ms as u64]);
-            let any = |_| rng.random_range(0..numbers.len().max(1)) as u32;
-            let random = if numbers.is_empty() { Vec::new() } else { (0..recipe.ratio.random).map(any).collect() };
-            fates.weigh(seen, random, &recipe.ratio)
-        });
+        let weighted = found
+            .into_iter()
+            .zip(rows)
+            .map(|(seen, row)| fates.weigh(seen, random(recipe, row.time_ms, numbers.len()), &recipe.ratio));
         Ok(weighted.collect())
     }
 }
 
+/// Any documents of an index, the same for the same search.
+pub(super) fn random(recipe: &Recipe, time_ms: i64, documents: usize) -> Vec<u32> {
+    let mut rng = stream(recipe.seed, "ratio random", &[time_ms as u64]);
+    let any = |_| rng.random_range(0..documents) as u32;
+    if documents == 0 { Vec::new() } else { (0..recipe.ratio.random).map(any).collect() }
+}
+
 /// Documents of a search, and of the one that took its place, without weights.
 #[derive(Debug, Clone, Default)]
-struct Seen {
-    stayed: BTreeSet<u32>,
-    passed: BTreeSet<u32>,
+pub(super) struct Seen {
+    pub stayed: BTreeSet<u32>,
+    pub passed: BTreeSet<u32>,
 }
 
 impl Seen {
-    fn of(session: &Session, index: usize, rewrote: bool, mine: &Mine, numbers: &HashMap<String, u32>) -> Self {
+    pub(super) fn of(
+        session: &Session,
+        index: usize,
+        rewrote: bool,
+        mine: &Mine,
+        numbers: &HashMap<String, u32>,
+    ) -> Self {
         let searches = &session.searches[index..(index + 1 + usize::from(rewrote)).min(session.searches.len())];
         let number = |doc: &String| numbers.get(doc).copied();
         let clicks = || searches.iter().flat_map(|search| &search.clicks);
@@ -92,7 +103,7 @@ impl Seen {
     }
 }
 
-fn strict(click: &Click, mine: &Mine) -> bool {
+pub(super) fn strict(click: &Click, mine: &Mine) -> bool {
     click.dwell_s.is_some_and(|s| f64::from(s) >= mine.success_dwell_s)
 }
 
@@ -106,17 +117,17 @@ struct Fate {
 
 /// Fates of all documents by number, and their sum.
 #[derive(Debug)]
-struct Fates {
+pub(super) struct Fates {
     of: Vec<Fate>,
     sum: Fate,
 }
 
 impl Fates {
-    fn new(documents: usize) -> Self {
+    pub(super) fn new(documents: usize) -> Self {
         Self { of: vec![Fate::default(); documents], sum: Fate::default() }
     }
 
-    fn add(&mut self, search: &Search, mine: &Mine, numbers: &HashMap<String, u32>) {
+    pub(super) fn add(&mut self, search: &Search, mine: &Mine, numbers: &HashMap<String, u32>) {
         for doc in &search.shown {
             let Some(&number) = numbers.get(doc) else { continue };
             let clicks = || search.clicks.iter().filter(|click| click.doc == *doc);
@@ -131,7 +142,7 @@ impl Fates {
         }
     }
 
-    fn weigh(&self, seen: Seen, random: Vec<u32>, ratio: &Ratio) -> Evidence {
+    pub(super) fn weigh(&self, seen: Seen, random: Vec<u32>, ratio: &Ratio) -> Evidence {
         let weighted = |docs: BTreeSet<u32>, of: fn(&Fate) -> f64| {
             docs.into_iter().map(|number| (number, self.rate(number, ratio.prior_shown, of))).collect()
         };

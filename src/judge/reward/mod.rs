@@ -13,6 +13,7 @@ mod page;
 mod posterior;
 pub mod ratio;
 mod scorer;
+mod searched;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use form::{Form, foreign};
 pub use page::Worth;
 pub use posterior::{Demand, Posterior};
 pub use ratio::Ratio;
+pub use searched::{Searched, Side};
 
 use crate::logs::Context;
 use crate::recipe::Recipe;
@@ -121,6 +123,15 @@ impl Rewarder {
     pub fn evidence(&self, workspace: &Path, rows: &[ExampleRow]) -> Result<Vec<Evidence>> {
         let store = Store::open_existing(workspace)?;
         Evidence::gather(&store, &self.recipe, rows, &self.engine.numbers()?)
+    }
+
+    /// At most `most` searches of one side of the split, with what people did about their results.
+    ///
+    /// # Errors
+    /// No such log; SQLite's.
+    pub fn searched(&self, workspace: &Path, side: Side, most: usize) -> Result<Vec<Searched>> {
+        let store = Store::open_existing(workspace)?;
+        Searched::draw(&store, &self.recipe, side, most, &self.engine.numbers()?)
     }
 
     /// The ratio of every answer, in their order, none where the evidence does not speak; and how many pairs of a text and a

@@ -62,7 +62,7 @@ pub(super) struct Phases {
     reference: Option<Policy>,
     /// Held-out searches, looked at only.
     pub validation: Vec<ExampleRow>,
-    held_out: Option<Rewriting>,
+    held_out: Rewriting,
     recipe: Recipe,
     /// Of the run, and what it is.
     dir: PathBuf,
@@ -76,9 +76,9 @@ pub(super) struct Phases {
 pub(super) struct Parts {
     /// Searches to try.
     pub source: Rewriting,
-    /// Held-out searches of which a ratio can be taken; none where there are none.
-    pub held_out: Option<Rewriting>,
-    /// All held-out searches.
+    /// Held-out searches of which a ratio can be taken.
+    pub held_out: Rewriting,
+    /// Held-out examples.
     pub validation: Vec<ExampleRow>,
     /// See [`crate::recipe::Reference`].
     pub reference: Option<Policy>,
@@ -95,8 +95,8 @@ impl Phases {
         let Parts { source, held_out, validation, reference, dir, fingerprint } = parts;
         ensure!(
             source.len() > 0,
-            "no training example has documents that were stayed with and others that were passed over: the ratio has \
-             nothing to go by. Does the log say what was shown?"
+            "no search of a training person has documents that were stayed with and others that were passed over: the \
+             ratio has nothing to go by. Does the log say what was shown?"
         );
         let prompts = source.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
         let m = &recipe.mpo;
@@ -195,10 +195,9 @@ impl Phases {
 
     /// `improvement_rate` and the mean ratio of held-out searches, answered greedily.
     pub fn evaluate(&self, policy: &Policy) -> Result<BTreeMap<String, f64>> {
-        let Some(held_out) = &self.held_out else { return Ok(BTreeMap::new()) };
+        let held_out = &self.held_out;
         let (tokenizer, train) = (&policy.tokenizer, &self.recipe.train);
-        let mut prompts = held_out.prompts(tokenizer, train.max_prompt_tokens)?;
-        prompts.truncate(train.eval_examples);
+        let prompts = held_out.prompts(tokenizer, train.max_prompt_tokens)?;
         let decoding = Decoding::greedy(self.recipe.mpo.max_completion_length, tokenizer.end_tokens());
         let completions = self.decoder.generate(policy, &prompts, &decoding, 0, &Cancel::default())?;
         let said =

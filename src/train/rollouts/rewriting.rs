@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Parts;
-use crate::judge::reward::{self, Asked, Evidence, Ratio, Rewarder, Said, foreign};
+use crate::judge::reward::{self, Asked, Evidence, Ratio, Rewarder, Said, Searched, Side, foreign};
 use crate::model::{Completion, Tokenizer};
 use crate::recipe::{Decoding, Recipe};
 use crate::rewriter::{Answerable, Decoder, Whose};
@@ -39,18 +39,16 @@ impl Rewriting {
         Ok(Self { rows: rows.to_vec(), rewarder, evidence, answerable })
     }
 
-    /// Of those rows of which a ratio can be taken.
+    /// Of at most `most` searches of one side of a log's split that a ratio can be taken of, mined or not.
     ///
     /// # Errors
-    /// Those of [`Rewriting::new`]; no such row.
-    pub fn of_ratios(workspace: &Path, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
-        let mut recipe = recipe.clone();
-        recipe.reward.ratio = recipe.reward.ratio.max(f64::MIN_POSITIVE);
-        let mut own = Self::new(workspace, rows, &recipe)?;
-        let speaks: Vec<bool> = own.evidence.iter().map(Evidence::speaks).collect();
-        let (mut of_rows, mut of_evidence) = (speaks.iter(), speaks.iter());
-        own.rows.retain(|_| of_rows.next().is_some_and(|speaks| *speaks));
-        own.evidence.retain(|_| of_evidence.next().is_some_and(|speaks| *speaks));
+    /// Those of [`Rewriting::new`].
+    pub fn searched(workspace: &Path, recipe: &Recipe, side: Side, most: usize) -> Result<Self> {
+        let mut own = Self::new(workspace, &[], recipe)?;
+        for Searched { row, evidence } in own.rewarder.searched(workspace, side, most)? {
+            own.rows.push(row);
+            own.evidence.push(evidence);
+        }
         Ok(own)
     }
 

@@ -1,0 +1,195 @@
+//! Searches of a log that a ratio can be taken of: those after which people stayed with something, at once or after typing anew.
+//!
+//! No mined example is needed: CoRe learns from what people did, and nobody says what the rewrite should have been.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use rand::Rng;
+
+use super::evidence::{Evidence, Fates, Seen, random, strict};
+use crate::logs::{Session, context_before, words};
+use crate::recipe::{Mine, Recipe, stream};
+use crate::store::{ExampleRow, Split, Store, person_split, training_ends_ms};
+
+/// A search with what people did about its results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Searched {
+    /// The search; its target is what the person typed in its place, where that is what succeeded.
+    pub row: ExampleRow,
+    /// Documents of which a ratio can be taken.
+    pub evidence: Evidence,
+}
+
+/// Which searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Those of training people, with all that followed over before training ends.
+    Training,
+    /// Those of held-out people after it.
+    HeldOut,
+}
+
+impl Searched {
+    /// At most `most` of them, drawn from all with equal chances, in the order of time.
+    ///
+    /// # Errors
+    /// No such log; SQLite's.
+    pub fn draw(
+        store: &Store,
+        recipe: &Recipe,
+        side: Side,
+        most: usize,
+        numbers: &HashMap<String, u32>,
+    ) -> Result<Vec<Self>> {
+        let log = store.log(&recipe.name)?;
+        let ends_ms = training_ends_ms(recipe, store.time_span(&log)?);
+        let mut fates = Fates::new(numbers.len());
+        let mut drawn = Reservoir::new(recipe, side, most);
+        store.for_each_training_session(recipe, &log, |session| {
+            session.searches.iter().for_each(|search| fates.add(search, &recipe.mine, numbers));
+            if side == Side::Training {
+                drawn.add(&session, |_| true, numbers);
+            }
+            Ok(())
+        })?;
+        if side == Side::HeldOut {
+            store.for_each_session(&log, |session| {
+                if person_split(recipe, &session.user) != Split::Train {
+                    drawn.add(&session, |time_ms| time_ms > ends_ms, numbers);
+                }
+                Ok(())
+            })?;
+        }
+        let weighed = drawn.kept.into_iter().map(|(row, seen)| {
+            let random = random(recipe, row.time_ms, numbers.len());
+            Self { evidence: fates.weigh(seen, random, &recipe.ratio), row }
+        });
+        let mut all: Vec<Self> = weighed.filter(|searched| searched.evidence.speaks()).collect();
+        all.sort_by(|a, b| (a.row.time_ms, &a.row.user).cmp(&(b.row.time_ms, &b.row.user)));
+        Ok(all)
+    }
+}
+
+/// Every search has the same chance, however many there are.
+struct Reservoir<'a> {
+    mine: &'a Mine,
+    recipe: &'a Recipe,
+    side: Side,
+    most: usize,
+    seen: u64,
+    rng: rand_chacha::ChaCha8Rng,
+    kept: Vec<(ExampleRow, Seen)>,
+}
+
+impl<'a> Reservoir<'a> {
+    fn new(recipe: &'a Recipe, side: Side, most: usize) -> Self {
+        let rng = stream(recipe.seed, "searched", &[side as u64]);
+        Self { mine: &recipe.mine, recipe, side, most, seen: 0, rng, kept: Vec::new() }
+    }
+
+    fn add(&mut self, session: &Session, counts: impl Fn(i64) -> bool, numbers: &HashMap<String, u32>) {
+        for index in (0..session.searches.len()).filter(|index| counts(session.searches[*index].time_ms)) {
+            let Some(target) = succeeded(session, index, self.mine) else { continue };
+            let seen = Seen::of(session, index, target.is_some(), self.mine, numbers);
+            if seen.stayed.is_empty() || seen.passed.is_empty() {
+                continue;
+            }
+            self.seen += 1;
+            let place = match self.kept.len() < self.most {
+                true => self.kept.len(),
+                false => self.rng.random_range(0..self.seen) as usize,
+            };
+            if place >= self.most {
+                continue;
+            }
+            let found = (self.row(session, index, target), seen);
+            if place == self.kept.len() { self.kept.push(found) } else { self.kept[place] = found }
+        }
+    }
+
+    fn row(&self, session: &Session, index: usize, target: Option<String>) -> ExampleRow {
+        let (search, mine) = (&session.searches[index], self.mine);
+        ExampleRow {
+            split: match self.side {
+                Side::Training => Split::Train,
+                Side::HeldOut => person_split(self.recipe, &session.user),
+            },
+            user: session.user.clone(),
+            time_ms: search.time_ms,
+            query: search.query.clone(),
+            target,
+            context: context_before(session, index, mine.watched_limit, mine.queries_limit),
+            satisfied_doc: None,
+        }
+    }
+}
+
+/// Whether something was stayed with after a search: at once (none was typed), or after the query typed in its place.
+fn succeeded(session: &Session, index: usize, mine: &Mine) -> Option<Option<String>> {
+    let stays = |index: usize| session.searches[index].clicks.iter().any(|click| strict(click, mine));
+    if words(&session.searches[index].query).next().is_none() {
+        return None;
+    }
+    if stays(index) {
+        return Some(None);
+    }
+    let next = session.searches.get(index + 1)?;
+    let pause_s = (next.time_ms - session.searches[index].time_ms) as f64 / 1e3;
+    let anew = pause_s <= mine.reformulation_gap_s && !words(&next.query).eq(words(&session.searches[index].query));
+    (anew && stays(index + 1)).then(|| Some(next.query.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::{Click, Search};
+    use crate::store::LogKind;
+
+    fn search(query: &str, time_ms: i64, dwell: Option<f32>) -> Search {
+        let click =
+            |dwell| Click { doc: "a".into(), rank: 1, time_ms: time_ms + 1, dwell_s: Some(dwell), bought: false };
+        let shown = vec!["a".to_owned(), "b".to_owned()];
+        let clicks = dwell.map(click).into_iter().collect();
+        Search { id: format!("{query}{time_ms}"), query: query.into(), time_ms, shown, clicks }
+    }
+
+    fn log(dir: &std::path::Path, searches: Vec<Search>) -> Store {
+        let session = Session { id: "s".into(), user: "u".into(), searches, ..Session::default() };
+        let mut store = Store::open(dir).unwrap();
+        store.write_log("demo", LogKind::World, "x", |w| w.session(&session)).unwrap();
+        store
+    }
+
+    fn numbers() -> HashMap<String, u32> {
+        [("a".to_owned(), 0), ("b".to_owned(), 1)].into()
+    }
+
+    #[test]
+    fn searches_count_that_were_answered_or_mended_in_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let searches = vec![
+            search("jaguar", 1_000, None),
+            search("jaguar car", 5_000, Some(60.0)),
+            search("left", 900_000, Some(1.0)),
+            search("too late", 9_000_000, Some(60.0)),
+        ];
+        let store = log(dir.path(), searches);
+        let mut recipe = Recipe::default();
+        (recipe.mine.held_out_people, recipe.mine.held_out_time) = (0.0, 0.0);
+        let found = |most| {
+            let drawn = Searched::draw(&store, &recipe, Side::Training, most, &numbers()).unwrap();
+            drawn.into_iter().map(|s| (s.row.query, s.row.target)).collect::<Vec<_>>()
+        };
+        let answered = |query: &str, target: Option<&str>| (query.to_owned(), target.map(str::to_owned));
+        let all = [answered("jaguar", Some("jaguar car")), answered("jaguar car", None)];
+        // What was satisfied after training ended (the last search ends it) is not known yet.
+        assert_eq!(found(9), all);
+        assert_eq!(found(1).len(), 1);
+        assert!(Searched::draw(&store, &recipe, Side::HeldOut, 9, &numbers()).unwrap().is_empty());
+        (recipe.mine.held_out_people, recipe.mine.held_out_time) = (1.0, 0.5);
+        let held = Searched::draw(&store, &recipe, Side::HeldOut, 9, &numbers()).unwrap();
+        assert_eq!(held.iter().map(|s| s.row.query.as_str()).collect::<Vec<_>>(), ["too late"]);
+        assert!(held[0].row.split != Split::Train && held[0].evidence.speaks());
+    }
+}
