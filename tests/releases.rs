@@ -151,7 +151,8 @@ fn killed_at_any_moment_the_old_release_is_in_use_or_the_new_one() {
     shop.train("two", "1e-2");
     ok(&mut shop.command(&["release", "one"]));
     let (mut now, mut cut) = (1, 0);
-    for ms in 0..24 {
+    // From the start of the process to after its end.
+    for ms in (0..120).step_by(4) {
         let run = if json(&mut shop.command(&["releases"]))["releases"][now as usize - 1]["run"] == "one" {
             "two"
         } else {

@@ -145,15 +145,10 @@ mod tests {
         let change = Change { log: "l".into(), release: 1, time_ms: 60_000, why: "2 was\nworse".into() };
         let report = Report { releases: vec![one(1, true), one(2, false)], changes: vec![change] };
         let wanted = "Last change: release 1 in use for l since 1970-01-01 00:01 UTC; 2 was worse
-  id  log  in use  run  step  made utc          reason                   verdict
+  id  log  in use  run  step          made utc  reason                   verdict
    2  l    no      r       8  1970-01-01 00:00  by hand, without a gate  –
    1  l    yes     r       8  1970-01-01 00:00  by hand, without a gate  –
 ";
-        let text = report.table().to_text();
-        assert!(
-            text.starts_with("Last change: release 1 in use for l since 1970-01-01 00:01 UTC; 2 was worse\n"),
-            "{text}"
-        );
-        assert_eq!(text.split_whitespace().collect::<Vec<_>>(), wanted.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(report.table().to_text(), wanted);
     }
 }
