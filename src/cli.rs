@@ -12,7 +12,7 @@ mod release;
 mod weekly;
 
 pub use ab::Ab;
-pub use bench::{Bench, Layout, Precision, Rows, Setting, Shape};
+pub use bench::{Bench, Flaw, Layout, Precision, Rows, Setting, Shape};
 pub use gate::Gate;
 pub use release::Release;
 pub use weekly::Weekly;

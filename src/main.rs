@@ -10,7 +10,7 @@ use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
 use core_rewriter::judge::{Design, Verdict, Weeks, reward};
 use core_rewriter::model::device;
-use core_rewriter::recipe::{Precision, Recipe, Usage};
+use core_rewriter::recipe::{Flaw, Precision, Recipe, Usage};
 use core_rewriter::report::What;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::{in_use_or_newest, newest_run};
@@ -301,10 +301,25 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let set = match rows {
                 cli::Rows::Rewards => bench::rewards::Set::Rewards,
                 cli::Rows::Settings => bench::rewards::Set::Settings,
+                cli::Rows::Core => bench::rewards::Set::Core,
             };
             let plan = bench::rewards::Plan { seeds, set, no_ab };
             let report = bench::rewards::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::rewards::Report::table, json);
+        }
+        cli::Bench::Economy { sync, plot } => {
+            let plan = bench::economy::Plan { sync, plot };
+            let report = bench::economy::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
+            return show(&report, bench::economy::Report::table, json);
+        }
+        cli::Bench::Incident { flaw: asked_flaws, rounds } => {
+            let flaw = |flaw| match flaw {
+                cli::Flaw::Verbosity => Flaw::Verbosity,
+                cli::Flaw::Popularity => Flaw::Popularity,
+            };
+            let plan = bench::incident::Plan { flaws: asked_flaws.into_iter().map(flaw).collect(), rounds };
+            let report = bench::incident::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
+            return show(&report, bench::incident::Report::table, json);
         }
         cli::Bench::Decoding { model, examples } => {
             let workspace = global.workspace.as_path();

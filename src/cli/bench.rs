@@ -67,6 +67,24 @@ pub enum Bench {
         #[arg(long)]
         no_ab: bool,
     },
+    /// Reward against its cost, from online to offline: GRPO, and MPO whose sampler takes up the policy after so many steps.
+    Economy {
+        /// Optimizer steps between two syncs; may be repeated, more than the recipe's steps are offline.
+        #[arg(long, value_name = "N", default_values_t = [1, 10, 40, 100_000], value_parser = clap::value_parser!(u64).range(1..))]
+        sync: Vec<u64>,
+        /// Draw the curves into this SVG file.
+        #[arg(long, value_name = "FILE")]
+        plot: Option<PathBuf>,
+    },
+    /// A weak relevance scorer, a policy that finds the weakness, and what the gate makes of it.
+    Incident {
+        /// The weakness; may be repeated.
+        #[arg(long, value_enum, default_values_t = [Flaw::Verbosity, Flaw::Popularity])]
+        flaw: Vec<Flaw>,
+        /// Rounds of MPO under it.
+        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
+        rounds: u32,
+    },
     /// One model on held-out searches, its answers decoded freely, constrained to valid queries, and mixed.
     Decoding {
         /// A run, a checkpoint folder, or owner/name on a hub [default: the newest run].
@@ -109,6 +127,17 @@ pub enum Rows {
     Rewards,
     /// λ, β, G, and the examples beside them.
     Settings,
+    /// CoRe's: forms of the ratio and terms of MPO.
+    Core,
+}
+
+/// A weakness of a relevance scorer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Flaw {
+    /// Words that match nothing are forgiven.
+    Verbosity,
+    /// Often typed texts seem more relevant.
+    Popularity,
 }
 
 /// Shape and arithmetic of a case.

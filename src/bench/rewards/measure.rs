@@ -10,6 +10,7 @@ use super::variants::START;
 use crate::journal::{Journal, stop};
 use crate::judge::reward::{Asked, PARTS, Rewarder, Said, foreign, total};
 use crate::judge::{Comparison, Experiment, Ratio, compare};
+use crate::logs::words;
 use crate::recipe::Recipe;
 use crate::rewriter::{Answerable, Rewriter, Whose};
 use crate::store::{ExampleRow, Split, Store};
@@ -19,17 +20,20 @@ use crate::task::Target;
 const CHUNK: usize = 64;
 /// Which part of a reward is the reciprocal rank.
 const HIT: usize = 2;
+/// Which part is CoRe's ratio.
+const RATIO: usize = 5;
 
 /// What one row did in one world.
 pub(super) struct Measured {
     pub name: String,
     pub seconds: f64,
-    /// By person, in the order of the alphabet: `[reward, reciprocal rank]`.
-    people: BTreeMap<String, [Ratio; 2]>,
+    /// By person, in the order of the alphabet: `[reward, reciprocal rank, log ratio]`.
+    people: BTreeMap<String, [Ratio; 3]>,
     /// Out of how many: right, left alone, left alone rightly, rewrites, valid rewrites.
     counts: [f64; 6],
     off_context: f64,
     popularity: f64,
+    words: f64,
     vv10s: Option<Comparison>,
 }
 
@@ -57,28 +61,31 @@ pub(super) fn all(
     // Parts that the recipe gives no weight are asked for all the same, and weigh nothing.
     let weights = Rewarder::open(workspace, &recipe)?.weights();
     recipe.reward.hit = recipe.reward.hit.max(f64::MIN_POSITIVE);
+    recipe.reward.ratio = recipe.reward.ratio.max(f64::MIN_POSITIVE);
     let rewarder = Rewarder::open(workspace, &recipe)?;
+    let evidence = rewarder.evidence(workspace, &rows)?;
     let answerable = Answerable::read(&store, &recipe, &log, Whose::Everyone)?;
     let progress = journal.progress("judge", (trained.len() * rows.len()) as u64);
     let mut measured = Vec::new();
     for (name, run, seconds) in trained {
         let rewriter = Rewriter::open(workspace, &recipe, run)?;
         let mut row = Measured::new(name, *seconds);
-        for some in rows.chunks(CHUNK) {
+        for (some, evidence) in rows.chunks(CHUNK).zip(evidence.chunks(CHUNK)) {
             stop::check("what was trained is kept; run the same command again")?;
             let requests: Vec<_> = some.iter().map(|row| (&row.context, row.query.as_str())).collect();
             let said: Vec<Said> =
                 rewriter.rewrite(&requests)?.into_iter().map(|outcome| said(outcome.rewrite)).collect();
-            let answers: Vec<_> = some.iter().map(Asked::of).zip(&said).collect();
+            let asked = some.iter().zip(evidence).map(|(row, evidence)| Asked::of(row).with(evidence));
+            let answers: Vec<_> = asked.zip(&said).collect();
             for ((example, said), parts) in some.iter().zip(&said).zip(rewarder.judge(&answers)?) {
-                let earned = [total(&parts, &weights), parts[HIT]];
+                let earned = [total(&parts, &weights), parts[HIT], parts[RATIO]];
                 row.count(example, said, earned, &rewarder, &answerable);
             }
             progress.inc(some.len() as u64);
         }
         measured.push(row);
     }
-    debug_assert_eq!(PARTS[HIT], "hit");
+    debug_assert_eq!((PARTS[HIT], PARTS[RATIO]), ("hit", "ratio"));
     progress.finish(&format!("{} rows on {} held-out searches", trained.len(), rows.len()));
     Ok(measured)
 }
@@ -96,6 +103,7 @@ impl Measured {
             counts: [0.0; 6],
             off_context: 0.0,
             popularity: 0.0,
+            words: 0.0,
             vv10s: None,
         }
     }
@@ -104,13 +112,14 @@ impl Measured {
         &mut self,
         row: &ExampleRow,
         said: &Said,
-        [reward, hit]: [Option<f64>; 2],
+        earned: [Option<f64>; 3],
         rewarder: &Rewarder,
         answerable: &Answerable,
     ) {
         let person = self.people.entry(row.user.clone()).or_default();
-        reward.into_iter().for_each(|reward| person[0].add(reward));
-        hit.into_iter().for_each(|hit| person[1].add(hit));
+        for (sum, earned) in person.iter_mut().zip(earned) {
+            earned.into_iter().for_each(|earned| sum.add(earned));
+        }
         let mut add = |place: usize, is: bool| self.counts[place] += f64::from(u8::from(is));
         let target = Target::from_option(row.target.as_deref());
         add(ASKED, true);
@@ -122,6 +131,7 @@ impl Measured {
                 add(VALID, answerable.holds(text));
                 self.off_context += foreign(&row.context, &row.query, text);
                 self.popularity += f64::from(found.searches).ln_1p();
+                self.words += words(text).count() as f64;
             }
             Said::Reject | Said::Faulty => {
                 add(REJECTED, true);
@@ -167,6 +177,8 @@ pub(super) fn rows(worlds: &[&Vec<Measured>], recipe: &Recipe) -> Vec<Row> {
             index_hit_rate: share(counts[VALID], counts[REWRITTEN]),
             off_context: share(sum(&|row| row.off_context), counts[REWRITTEN]),
             popularity: share(sum(&|row| row.popularity), counts[REWRITTEN]),
+            ratio: against_start(2),
+            words: share(sum(&|row| row.words), counts[REWRITTEN]),
             vv10s: over(&worlds.iter().filter_map(|world| world[place].vv10s).collect::<Vec<_>>()),
         }
     });

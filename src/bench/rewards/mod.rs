@@ -59,6 +59,10 @@ pub struct Row {
     pub off_context: Option<f64>,
     /// Mean of log(1 + searches) of the rewrites: popular queries drift upwards.
     pub popularity: Option<f64>,
+    /// CoRe's ratio (its logarithm) of greedy answers to held-out people, against the fine-tuned model's.
+    pub ratio: Option<Comparison>,
+    /// Words of a rewrite.
+    pub words: Option<f64>,
     /// Satisfied views a search in the experiment, relative to the plain path; with its interval.
     pub vv10s: Option<Comparison>,
 }
@@ -111,6 +115,7 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
             Kind::Rewards => {
                 fit(workspace, &variant.recipe(recipe), &name, Task::Grpo { log: &recipe.name, tags: false }, &start)?
             }
+            Kind::Pairs => fit(workspace, &variant.recipe(recipe), &name, Task::Mpo { log: &recipe.name }, &start)?,
             Kind::Examples => {
                 let recipe = go_on(recipe, started, &variant, budget.context("a run on rewards comes first")?);
                 fit(workspace, &recipe, &name, Task::Sft { log: &recipe.name }, &start)?

@@ -20,6 +20,7 @@ impl Report {
             "seconds",
             "reward",
             "mrr",
+            "log ratio",
             "vv10s",
             "exact_match",
             "reject_rate",
@@ -27,6 +28,7 @@ impl Report {
             "index_hit_rate",
             "off_context",
             "popularity",
+            "words",
         ];
         let mut table = Table::new("rewards", title, &columns);
         let alone: &[_] = if self.seeds.len() > 1 { &self.by_seed } else { &[] };
@@ -45,6 +47,7 @@ fn cells(seed: &str, row: &Row) -> Vec<Cell> {
         Cell::shown(row.seconds, format!("{:.0}", row.seconds)),
         difference(row.reward),
         difference(row.mrr),
+        difference(row.ratio),
         lift(row.vv10s),
         share(Some(row.exact_match)),
         share(Some(row.reject_rate)),
@@ -52,6 +55,7 @@ fn cells(seed: &str, row: &Row) -> Vec<Cell> {
         share(row.index_hit_rate),
         share(row.off_context),
         row.popularity.into(),
+        row.words.into(),
     ]
 }
 

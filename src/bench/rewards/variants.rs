@@ -1,6 +1,6 @@
 //! The rows: one reward, or one setting, at a time.
 
-use crate::recipe::{Recipe, Reward};
+use crate::recipe::{Form, Recipe, Reference, Reward};
 
 /// Which rows to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum Set {
     Rewards,
     /// λ, β, G, and the examples beside them.
     Settings,
+    /// Forms of the ratio and terms of MPO.
+    Core,
 }
 
 /// The row that all others start from.
@@ -21,6 +23,8 @@ pub(super) enum Kind {
     Examples,
     /// Rewards, with examples beside them.
     Rewards,
+    /// Pairs of its own answers, by the ratio.
+    Pairs,
 }
 
 /// A row.
@@ -40,6 +44,9 @@ impl Variant {
 
 /// The rows of a set; the recipe's own rewards come first, since its time is everybody's.
 pub(super) fn of(set: Set) -> Vec<Variant> {
+    if set == Set::Core {
+        return of_core();
+    }
     let rewards = |name, change| Variant { name, kind: Kind::Rewards, change };
     let mut rows = vec![rewards("grpo", |_| {}), Variant { name: "more-sft", kind: Kind::Examples, change: |_| {} }];
     rows.extend(match set {
@@ -63,8 +70,27 @@ pub(super) fn of(set: Set) -> Vec<Variant> {
             rewards("group-16", |r| r.grpo.num_generations = 16),
             rewards("no-sft", |r| r.grpo.sft = 0.0),
         ],
+        Set::Core => Vec::new(),
     });
     rows
+}
+
+/// Forms of the ratio, and MPO's terms, one left out at a time.
+fn of_core() -> Vec<Variant> {
+    let pairs = |name, change| Variant { name, kind: Kind::Pairs, change };
+    vec![
+        pairs("mpo", |_| {}),
+        Variant { name: "more-sft", kind: Kind::Examples, change: |_| {} },
+        pairs("additive", |r| r.ratio.form = Form::Additive),
+        pairs("gamma-0", |r| r.ratio.gamma = 0.0),
+        pairs("alpha-0", |r| r.ratio.alpha = 0.0),
+        pairs("text-only", |r| r.ratio.visual = false),
+        pairs("no-sft", |r| r.mpo.sft = 0.0),
+        pairs("no-bco", |r| r.mpo.bco_pair = 0.0),
+        pairs("dpo-alone", |r| (r.mpo.sigmoid, r.mpo.bco_pair, r.mpo.sft) = (1.0, 0.0, 0.0)),
+        pairs("running-delta", |r| r.mpo.running_delta = true),
+        pairs("phase-reference", |r| r.mpo.reference = Reference::Phase),
+    ]
 }
 
 /// No part of a reward has a weight.
@@ -78,10 +104,11 @@ mod tests {
 
     #[test]
     fn rows_have_names_of_their_own_and_differ_from_the_first_in_what_they_say() {
-        for set in [Set::Rewards, Set::Settings] {
+        for set in [Set::Rewards, Set::Settings, Set::Core] {
             let rows = of(set);
             let recipe = Recipe::default();
-            assert_eq!((rows[0].kind, rows[1].kind), (Kind::Rewards, Kind::Examples));
+            let first = if set == Set::Core { Kind::Pairs } else { Kind::Rewards };
+            assert_eq!((rows[0].kind, rows[1].kind), (first, Kind::Examples));
             for (place, row) in rows.iter().enumerate().skip(2) {
                 assert_ne!(row.recipe(&recipe), recipe, "{}", row.name);
                 assert!(rows[..place].iter().all(|other| other.name != row.name), "{}", row.name);

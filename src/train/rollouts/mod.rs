@@ -116,6 +116,7 @@ impl Rollouts {
         let missing = g.prompts - kept.len();
         kept.extend(spare.into_iter().take(missing));
         let mut batch = self.batch(policy, &kept)?;
+        batch.values.insert("reward_calls".into(), (drawn * g.num_generations) as f64);
         batch.values.insert("resampled_groups".into(), (drawn - kept.len()) as f64);
         batch.values.insert("frac_reward_zero_std".into(), dropped as f64 / drawn.max(1) as f64);
         Ok(batch)
