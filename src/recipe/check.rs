@@ -55,6 +55,7 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     );
     ensure!(g.temperature > 0.0, "grpo.temperature is 0: completions of one prompt would all be the same");
     ensure!(g.resample <= 16, "grpo.resample is {}: use 16 or less", g.resample);
+    r.rollouts.check()?;
     check_relevance(&r.relevance)?;
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
     let own = [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr), ("relevance.lr", r.relevance.lr)];
@@ -230,6 +231,8 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("grpo.prompts", r.grpo.prompts),
         ("grpo.num_iterations", r.grpo.num_iterations as usize),
         ("grpo.max_completion_length", r.grpo.max_completion_length),
+        ("rollouts.batch", r.rollouts.batch),
+        ("rollouts.timeout_s", r.rollouts.timeout_s),
         ("relevance.queries", r.relevance.queries),
         ("relevance.max_prompt_tokens", r.relevance.max_prompt_tokens),
         ("relevance.steps", r.relevance.steps as usize),

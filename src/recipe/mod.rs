@@ -8,6 +8,7 @@ mod errors;
 mod experiment;
 mod relevance;
 mod reward;
+mod rollouts;
 mod searching;
 mod sections;
 mod seeds;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use experiment::{AbTest, Baselines};
 pub use relevance::{Reason, Relevance};
 pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
+pub use rollouts::Rollouts;
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
@@ -63,6 +65,8 @@ pub struct Recipe {
     pub reward: Reward,
     /// Learning from rewards.
     pub grpo: Grpo,
+    /// Servers that sample in place of this machine.
+    pub rollouts: Rollouts,
     /// Adapters instead of full fine-tuning.
     pub lora: Lora,
     /// Annotated pairs, and the model that learns from them.
@@ -93,6 +97,7 @@ impl Default for Recipe {
             train: Train::default(),
             reward: Reward::default(),
             grpo: Grpo::default(),
+            rollouts: Rollouts::default(),
             lora: Lora::default(),
             relevance: Relevance::default(),
             search: SearchPath::default(),

@@ -10,7 +10,7 @@ use super::objective::Objective;
 use super::optim::{AdamW, AdamWSettings};
 use super::pretrain::{self, Stream};
 use super::reinforced::{Reinforced, Taught};
-use super::rollouts::{Rewriting, Rollouts, Source};
+use super::rollouts::{Rewriting, Rollouts, Sampler, Source};
 use super::sft::Sft;
 use super::tagging::{Pairs, Tagging};
 use super::trainer::Trainer;
@@ -90,9 +90,9 @@ impl Data {
                         let of_log = Recipe { name: log.to_owned(), ..recipe.clone() };
                         let own = Rewriting::new(start.workspace, &examples, &of_log)?;
                         let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
-                        let decoder = own.decoder(tokenizer, recipe)?;
+                        let sampler = start.sampler(own.decoder(tokenizer, recipe)?)?;
                         let source = Source::Rewriting(Box::new(own));
-                        let rollouts = Rollouts::new(source, prompts, decoder, start.reference()?, recipe);
+                        let rollouts = Rollouts::new(source, prompts, sampler, start.reference()?, recipe);
                         let taught = Taught::Rewriting { sft: Box::new(sft), validation };
                         Objective::Grpo(Box::new(Reinforced::new(taught, rollouts, recipe)))
                     }
@@ -104,8 +104,8 @@ impl Data {
                 match start.options.task {
                     Task::Grpo { .. } => {
                         let tags = tagging.tags(tokenizer, recipe)?;
-                        let (prompts, decoder) = (tags.prompts(), Decoder::free(tokenizer)?);
-                        let rollouts = Rollouts::new(Source::Tags(tags), prompts, decoder, start.reference()?, recipe);
+                        let (prompts, sampler) = (tags.prompts(), start.sampler(Decoder::free(tokenizer)?)?);
+                        let rollouts = Rollouts::new(Source::Tags(tags), prompts, sampler, start.reference()?, recipe);
                         Objective::Grpo(Box::new(Reinforced::new(Taught::Tagging(tagging), rollouts, recipe)))
                     }
                     _ => Objective::Tagging(tagging),
@@ -165,6 +165,11 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
+    /// Who samples for the run.
+    fn sampler(&self, decoder: Decoder) -> Result<Sampler> {
+        Sampler::open(self.workspace, self.options.name, decoder, self.recipe)
+    }
+
     /// The model that the run starts from, to measure the divergence from; none where it does not count.
     fn reference(&self) -> Result<Option<Policy>> {
         let init = self.options.init.filter(|_| self.recipe.grpo.beta > 0.0);
