@@ -129,8 +129,9 @@ impl Endpoints {
         let asking = Asking { model, decoding, tokenizer: &policy.tokenizer, vocab, positions };
         let queue = Queue::new(questions.len());
         std::thread::scope(|scope| {
-            for endpoint in self.left() {
-                for _ in 0..self.settings.batch.min(questions.len()) {
+            // Hand by hand over the servers, so that few questions are shared out, too.
+            for _ in 0..self.settings.batch.min(questions.len()) {
+                for endpoint in self.left() {
                     let (asking, queue) = (&asking, &queue);
                     scope.spawn(move || self.work(endpoint, asking, questions, seed, queue));
                 }
