@@ -226,8 +226,9 @@ fn adapt(policy: Policy, init: &str, recipe: &Recipe) -> Result<Policy> {
         );
         return Ok(policy);
     }
-    // A hub's id is worth more in an adapter's file than a folder of this machine's cache.
-    let policy = if Path::new(init).is_dir() { policy } else { policy.sourced_from(init) };
+    // A hub's id is worth more in an adapter's file than a folder of this machine's cache; a run's name, or the word for the
+    // program's own base, says nothing to who reads the adapter later.
+    let policy = if Path::new(init).is_dir() || !init.contains('/') { policy } else { policy.sourced_from(init) };
     policy.with_lora(settings, recipe.seed)
 }
 
