@@ -289,7 +289,8 @@ fn a_run_learns_from_what_servers_sample_with_its_own_adapter() {
     }
     let base = runs::latest(&dir.path().join("runs/r-sft")).unwrap().unwrap().0;
     let (a, b) = (Endpoint::start(Some(&base), Mood::Good), Endpoint::start(Some(&base), Mood::DiesAfter(1)));
-    let rollouts = format!("[rollouts]\nmodel = 'base'\nretries = 1\nendpoints = ['{}', '{}/v1']\n", a.url, b.url);
+    let on = |urls: &str| format!("[rollouts]\nmodel = 'base'\nretries = 1\nendpoints = [{urls}]\n");
+    let rollouts = on(&format!("'{}', '{}/v1'", a.url, b.url));
     let train = ["train", "grpo", "--init", "r-sft"];
     let (_, said) = fails(&mut command(dir.path(), &format!("{RECIPE}{rollouts}"), &train));
     assert!(said.contains("lora.rank is 0"), "{said}");
@@ -323,4 +324,16 @@ fn a_run_learns_from_what_servers_sample_with_its_own_adapter() {
     let left = std::fs::read_dir(dir.path().join("runs/r-grpo")).unwrap().flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(left.iter().all(|name| name.starts_with("step-")), "{left:?}");
+
+    // The only server dies in the last rollout; on another one the run goes on to the numbers of the first.
+    let dying = Endpoint::start(Some(&base), Mood::DiesAfter(a.answered() - 1));
+    let again = [&train[..], &["--name", "again"]].concat();
+    let (_, said) = fails(&mut command(dir.path(), &format!("{with_lora}{}", on(&format!("'{}'", dying.url))), &again));
+    assert!(said.contains("no endpoint is left") && said.contains(&dying.url), "{said}");
+    let resumed = [&again[..], &["--resume"]].concat();
+    ok(&mut command(dir.path(), &format!("{with_lora}{}", on(&format!("'{}'", a.url))), &resumed));
+    let weights = |run: &str| {
+        std::fs::read(dir.path().join(format!("runs/{run}/step-00000006/adapter_model.safetensors"))).unwrap()
+    };
+    assert!(weights("again") == weights("r-grpo"), "who samples changes nothing");
 }

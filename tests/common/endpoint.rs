@@ -235,7 +235,7 @@ impl Shared {
         let settings = Decoding::sampled(most as usize, temperature, stop.clone());
         // A child of a request has the request's seed and its own index.
         let of = |i: u64| match &policy {
-            Some(policy) => policy.generate(&[prompt.clone()], &settings, seed + i).unwrap().remove(0),
+            Some(policy) => policy.generate(std::slice::from_ref(&prompt), &settings, seed + i).unwrap().remove(0),
             None => scripted(&prompt, seed + i, &stop),
         };
         let mood = self.mood.lock().unwrap().clone();
