@@ -13,6 +13,7 @@ pub mod checkpoint;
 mod config;
 mod decode;
 pub mod device;
+pub mod endpoints;
 mod engine;
 mod frozen;
 mod gradient;

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::{read_whole, write_file};
 use super::lora::{ALL_LINEAR, Lora, LoraSettings, Module, PROJECTIONS, modules, names, pair, select};
 use super::{Policy, hub, read_safetensors, write_safetensors};
+use crate::recipe::Fingerprint;
 
 const CONFIG: &str = "adapter_config.json";
 const TENSORS: &str = "adapter_model.safetensors";
@@ -96,6 +97,22 @@ impl Policy {
         write_file(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())?;
         let tensors: Vec<_> = lora.vars.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect();
         write_safetensors(&dir.join(TENSORS), &tensors, &[])
+    }
+
+    /// Sixteen hexadecimal digits that differ between adapters whose numbers or settings differ.
+    ///
+    /// # Errors
+    /// A policy without an adapter.
+    pub fn adapter_fingerprint(&self) -> Result<String> {
+        let Some(lora) = &self.lora else { bail!("this policy has no adapter") };
+        let mut print = Fingerprint::default();
+        print.add(format!("{:?}", lora.settings).as_bytes());
+        for (name, var) in &lora.vars {
+            print.add(name.as_bytes());
+            let values: Vec<f32> = var.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
+            print.add(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+        }
+        Ok(print.hex())
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     );
     ensure!(g.temperature > 0.0, "grpo.temperature is 0: completions of one prompt would all be the same");
     ensure!(g.resample <= 16, "grpo.resample is {}: use 16 or less", g.resample);
+    r.rollouts.check()?;
     check_relevance(&r.relevance)?;
     check_ratio(&r.ratio)?;
     check_mpo(&r.mpo)?;
@@ -277,6 +278,8 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("mpo.groups", r.mpo.groups),
         ("mpo.top", r.mpo.top),
         ("mpo.max_completion_length", r.mpo.max_completion_length),
+        ("rollouts.batch", r.rollouts.batch),
+        ("rollouts.timeout_s", r.rollouts.timeout_s),
         ("relevance.queries", r.relevance.queries),
         ("relevance.max_prompt_tokens", r.relevance.max_prompt_tokens),
         ("relevance.steps", r.relevance.steps as usize),

@@ -10,6 +10,7 @@ mod gating;
 mod preference;
 mod relevance;
 mod reward;
+mod rollouts;
 mod searching;
 mod sections;
 mod seeds;
@@ -28,6 +29,7 @@ pub use gating::Gate;
 pub use preference::{Flaw, Form, Mpo, Ratio, Reference};
 pub use relevance::{Reason, Relevance};
 pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
+pub use rollouts::Rollouts;
 pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
@@ -73,6 +75,8 @@ pub struct Recipe {
     pub grpo: Grpo,
     /// Learning from pairs of answers.
     pub mpo: Mpo,
+    /// Servers that sample in place of this machine.
+    pub rollouts: Rollouts,
     /// Adapters instead of full fine-tuning.
     pub lora: Lora,
     /// Annotated pairs, and the model that learns from them.
@@ -109,6 +113,7 @@ impl Default for Recipe {
             ratio: Ratio::default(),
             grpo: Grpo::default(),
             mpo: Mpo::default(),
+            rollouts: Rollouts::default(),
             lora: Lora::default(),
             relevance: Relevance::default(),
             search: SearchPath::default(),

@@ -11,7 +11,7 @@ use super::optim::{AdamW, AdamWSettings};
 use super::phases::{self, Phases};
 use super::pretrain::{self, Stream};
 use super::reinforced::{Reinforced, Taught};
-use super::rollouts::{Rewriting, Rollouts, Source};
+use super::rollouts::{Rewriting, Rollouts, Sampler, Source};
 use super::sft::Sft;
 use super::tagging::{Pairs, Tagging};
 use super::trainer::Trainer;
@@ -101,8 +101,9 @@ impl Data {
                         let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
                         let g = &recipe.grpo;
                         let decoder = own.decoder(tokenizer, g.decoding, g.max_completion_length)?;
+                        let sampler = start.sampler(decoder)?;
                         let source = Source::Rewriting(Box::new(own));
-                        let rollouts = Rollouts::new(source, prompts, decoder, start.reference()?, recipe);
+                        let rollouts = Rollouts::new(source, prompts, sampler, start.reference()?, recipe);
                         let taught = Taught::Rewriting { sft: Box::new(sft), validation };
                         Objective::Grpo(Box::new(Reinforced::new(taught, rollouts, recipe)))
                     }
@@ -114,8 +115,8 @@ impl Data {
                 match start.options.task {
                     Task::Grpo { .. } => {
                         let tags = tagging.tags(tokenizer, recipe)?;
-                        let (prompts, decoder) = (tags.prompts(), Decoder::free(tokenizer)?);
-                        let rollouts = Rollouts::new(Source::Tags(tags), prompts, decoder, start.reference()?, recipe);
+                        let (prompts, sampler) = (tags.prompts(), start.sampler(Decoder::free(tokenizer)?)?);
+                        let rollouts = Rollouts::new(Source::Tags(tags), prompts, sampler, start.reference()?, recipe);
                         Objective::Grpo(Box::new(Reinforced::new(Taught::Tagging(tagging), rollouts, recipe)))
                     }
                     _ => Objective::Tagging(tagging),
@@ -191,9 +192,17 @@ impl Start<'_> {
         // No prompt is asked twice while there are others.
         let source = searched(Side::Training, m.steps as usize * m.groups)?;
         let held_out = searched(Side::HeldOut, self.recipe.train.eval_examples)?;
+        let decoder = source.decoder(tokenizer, m.decoding, m.max_completion_length)?;
+        let sampler = self.sampler(decoder.clone())?;
         let (dir, fingerprint) = (self.dir.to_owned(), self.fingerprint.clone());
-        let parts = phases::Parts { source, held_out, validation, reference: self.reference()?, dir, fingerprint };
+        let reference = self.reference()?;
+        let parts = phases::Parts { source, held_out, validation, sampler, decoder, reference, dir, fingerprint };
         Phases::new(parts, tokenizer, self.recipe)
+    }
+
+    /// Who samples for the run.
+    fn sampler(&self, decoder: Decoder) -> Result<Sampler> {
+        Sampler::open(self.workspace, self.options.name, decoder, self.recipe)
     }
 
     /// The model that the run starts from, to measure the divergence from; none where it does not count.
@@ -256,8 +265,9 @@ fn adapt(policy: Policy, init: &str, recipe: &Recipe) -> Result<Policy> {
         );
         return Ok(policy);
     }
-    // A hub's id is worth more in an adapter's file than a folder of this machine's cache.
-    let policy = if Path::new(init).is_dir() { policy } else { policy.sourced_from(init) };
+    // A hub's id is worth more in an adapter's file than a folder of this machine's cache; a run's name, or the word for the
+    // program's own base, says nothing to who reads the adapter later.
+    let policy = if Path::new(init).is_dir() || !init.contains('/') { policy } else { policy.sourced_from(init) };
     policy.with_lora(settings, recipe.seed)
 }
 

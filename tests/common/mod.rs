@@ -1,6 +1,7 @@
 //! Running the binary from tests.
 #![allow(dead_code)]
 
+pub mod endpoint;
 pub mod server;
 
 use std::path::Path;

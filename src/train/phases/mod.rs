@@ -19,7 +19,7 @@ use super::checkpoint::Fingerprint;
 use super::mpo::{self, Counts, Mpo, Pairs, RunningMean};
 use super::objective::Step;
 use super::reinforced::{Rewarded, Tried};
-use super::rollouts::Rewriting;
+use super::rollouts::{Rewriting, Sampler};
 use crate::journal::Event;
 use crate::judge::reward::Said;
 use crate::model::{Cancel, Decoding, Group, Policy};
@@ -57,6 +57,8 @@ struct Phase {
 pub(super) struct Phases {
     source: Rewriting,
     prompts: Vec<Vec<u32>>,
+    sampler: Sampler,
+    /// Of held-out searches, by the policy here.
     decoder: Decoder,
     /// The model the run started from; none where departure is measured from the policy that samples.
     reference: Option<Policy>,
@@ -80,6 +82,10 @@ pub(super) struct Parts {
     pub held_out: Rewriting,
     /// Held-out examples.
     pub validation: Vec<ExampleRow>,
+    /// Who answers.
+    pub sampler: Sampler,
+    /// How held-out searches are answered.
+    pub decoder: Decoder,
     /// See [`crate::recipe::Reference`].
     pub reference: Option<Policy>,
     /// Of the run.
@@ -92,19 +98,18 @@ impl Phases {
     /// # Errors
     /// No search of which a ratio can be taken; a prompt that cannot be encoded.
     pub fn new(parts: Parts, tokenizer: &crate::model::Tokenizer, recipe: &Recipe) -> Result<Self> {
-        let Parts { source, held_out, validation, reference, dir, fingerprint } = parts;
+        let Parts { source, held_out, validation, sampler, decoder, reference, dir, fingerprint } = parts;
         ensure!(
             source.len() > 0,
             "no search of a training person has documents that were stayed with and others that were passed over: the \
              ratio has nothing to go by. Does the log say what was shown?"
         );
         let prompts = source.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
-        let m = &recipe.mpo;
-        let decoder = source.decoder(tokenizer, m.decoding, m.max_completion_length)?;
         let (recipe, delta) = (recipe.clone(), RunningMean::default());
         Ok(Self {
             source,
             prompts,
+            sampler,
             decoder,
             reference,
             validation,

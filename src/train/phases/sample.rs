@@ -10,7 +10,7 @@ use super::pairs::{self, Paired};
 use super::{CHUNK, Kept, Phase, Phases, SHOWN};
 use crate::journal::{Event, Progress, Sampled, stop};
 use crate::judge::reward::{Ratio, Said};
-use crate::model::{Cancel, Completion, Decoding, Group, Policy};
+use crate::model::{Completion, Decoding, Group, Policy};
 use crate::recipe::stream;
 use crate::task::Target;
 use crate::train::rollouts::{Rewriting, read_rewrite};
@@ -51,7 +51,14 @@ impl Phases {
         values.extend(self.source.statistics(judged.iter().flat_map(|j| j.said.iter().map(|said| (j.place, said)))));
         values.extend(completions(&judged, &paired));
         let kept = self.referenced(policy, &judged, paired)?;
-        let events = judged.iter().take(SHOWN).map(|j| self.event(j, number, policy)).collect::<Result<_>>()?;
+        // One group is enough to see a server that samples from something else.
+        let far = judged.first().map(|j| self.sampler.difference(policy, &self.prompts[j.place], &j.completions));
+        if let Some(far) = far.transpose()?.flatten() {
+            values.insert("sampling/sampling_logp_difference/mean".into(), far);
+        }
+        let shown = judged.iter().take(SHOWN).map(|j| self.event(j, number, policy));
+        let mut events = shown.collect::<Result<Vec<Event>>>()?;
+        events.extend(self.sampler.news());
         Ok(Phase { number, kept, values, events })
     }
 
@@ -78,7 +85,7 @@ impl Phases {
         let repeated = places.iter().flat_map(|at| std::iter::repeat_n(self.prompts[*at].clone(), m.num_generations));
         let prompts: Vec<Vec<u32>> = repeated.collect();
         let decoding = Decoding::sampled(m.max_completion_length, m.temperature, policy.tokenizer.end_tokens());
-        let completions = self.decoder.generate(policy, &prompts, &decoding, seed, &Cancel::default())?;
+        let completions = self.sampler.generate(policy, &prompts, &decoding, seed)?;
         let groups = completions.chunks(m.num_generations).zip(places);
         let judged = groups.map(|(completions, place)| {
             let said = completions.iter().map(|c| read_rewrite(&policy.tokenizer, c)).collect::<Result<_>>()?;

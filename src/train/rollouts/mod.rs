@@ -4,6 +4,7 @@
 //! asked, and what an answer earns, is a [`Source`]'s business.
 
 mod rewriting;
+mod sampler;
 mod settings;
 mod tagging;
 
@@ -17,12 +18,12 @@ use super::advantages::{Aggregation, advantages};
 use super::grpo::{self, Counts, Rollout};
 use crate::journal::{Event, Sampled};
 use crate::judge::reward::{Said, total};
-use crate::model::{Cancel, Completion, Decoding, Group, Policy, Tokenizer};
+use crate::model::{Completion, Decoding, Group, Policy, Tokenizer};
 use crate::recipe::{Recipe, stream};
-use crate::rewriter::Decoder;
 use crate::task::Target;
 
 pub(super) use rewriting::{Rewriting, read as read_rewrite};
+pub(super) use sampler::Sampler;
 pub(super) use tagging::{Tags, pair};
 
 /// Rewards of one completion, a part each; `None` where a part does not apply or could not be had.
@@ -40,7 +41,7 @@ pub(super) enum Source {
 pub(super) struct Rollouts {
     source: Source,
     prompts: Vec<Vec<u32>>,
-    decoder: Decoder,
+    sampler: Sampler,
     /// The model the run started from; only where the divergence from it counts.
     reference: Option<Policy>,
     recipe: Recipe,
@@ -83,11 +84,11 @@ impl Rollouts {
     pub fn new(
         source: Source,
         prompts: Vec<Vec<u32>>,
-        decoder: Decoder,
+        sampler: Sampler,
         reference: Option<Policy>,
         recipe: &Recipe,
     ) -> Self {
-        Self { source, prompts, decoder, reference, recipe: recipe.clone() }
+        Self { source, prompts, sampler, reference, recipe: recipe.clone() }
     }
 
     /// Samples and judges for an optimizer step (from 0), at a step at which a rollout begins.
@@ -119,6 +120,13 @@ impl Rollouts {
         batch.values.insert("reward_calls".into(), (drawn * g.num_generations) as f64);
         batch.values.insert("resampled_groups".into(), (drawn - kept.len()) as f64);
         batch.values.insert("frac_reward_zero_std".into(), dropped as f64 / drawn.max(1) as f64);
+        // One group is enough to see a server that samples from something else.
+        let far =
+            kept.first().map(|group| self.sampler.difference(policy, &self.prompts[group.place], &group.completions));
+        if let Some(far) = far.transpose()?.flatten() {
+            batch.values.insert("sampling/sampling_logp_difference/mean".into(), far);
+        }
+        batch.events.extend(self.sampler.news());
         Ok(batch)
     }
 
@@ -145,7 +153,7 @@ impl Rollouts {
         let asked: Vec<usize> = places.iter().flat_map(|at| std::iter::repeat_n(*at, each)).collect();
         let prompts: Vec<Vec<u32>> = asked.iter().map(|at| self.prompts[*at].clone()).collect();
         let decoding = Decoding::sampled(g.max_completion_length, g.temperature, policy.tokenizer.end_tokens());
-        let completions = self.decoder.generate(policy, &prompts, &decoding, seed, &Cancel::default())?;
+        let completions = self.sampler.generate(policy, &prompts, &decoding, seed)?;
         let read = |completion: &Completion| self.source.read(&policy.tokenizer, completion);
         let said = completions.iter().map(read).collect::<Result<Vec<_>>>()?;
         let parts = self.source.judge(&asked.into_iter().zip(&said).collect::<Vec<_>>())?;
@@ -181,7 +189,8 @@ impl Rollouts {
             Ok(groups.iter().map(|group| flat.by_ref().take(group.tokens_of_completions()).collect()).collect())
         };
         let reference = self.reference.as_ref().filter(|_| g.beta > 0.0).map(by_group).transpose()?;
-        // The policy itself is the one that sampled until it has been updated.
+        // The policy itself is the one that sampled until it has been updated; so it counts where a server sampled for it, too,
+        // whose engine rounds otherwise (docs/rewards.md).
         let old = (g.num_iterations > 1).then(|| by_group(policy)).transpose()?;
         let rollouts = groups.iter().zip(found.values.chunks(g.num_generations)).enumerate();
         let rollouts = rollouts.map(|(i, (group, advantages))| Rollout {
