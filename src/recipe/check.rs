@@ -330,6 +330,7 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("ratio.prior_shown", r.ratio.prior_shown),
         ("ratio.length", r.ratio.length),
         ("ratio.truncated", r.ratio.truncated),
+        ("ratio.reject", r.ratio.reject),
         ("gate.surprisal_rise", r.gate.surprisal_rise),
         ("gate.length_rise", r.gate.length_rise),
         ("gate.popularity_move", r.gate.popularity_move),

@@ -30,6 +30,9 @@ pub struct Ratio {
     pub length: f64,
     /// Punishment for an answer that does not end within the longest answer allowed.
     pub truncated: f64,
+    /// What leaving a query alone costs below the query's own ratio. Documents that were stayed with were found by the query
+    /// itself, so its ratio flatters it; without a cost abstaining is the safe win.
+    pub reject: f64,
     /// A known weakness that the relevance scorer is given, for replaying incidents.
     pub flaw: Flaw,
 }
@@ -48,6 +51,7 @@ impl Default for Ratio {
             visual: true,
             length: 0.5,
             truncated: 1.0,
+            reject: 0.0,
             flaw: Flaw::None,
         }
     }

@@ -92,7 +92,9 @@ pub(super) fn ratio(
     let scored =
         Scored { positive: mean(&evidence.positives)?, negative: mean(&evidence.negatives)?, random: mean(&random)? };
     let length = if matches!(said, Said::Rewrite(_)) { Form::of(query, text, &recipe.reward).length } else { 0.0 };
-    Some(Ratio::of(scored, length, settings))
+    let ratio = Ratio::of(scored, length, settings);
+    let cost = if *said == Said::Reject { settings.reject } else { 0.0 };
+    Some(Ratio { value: ratio.value - cost, ..ratio })
 }
 
 #[cfg(test)]
