@@ -93,7 +93,9 @@ pub(super) fn ratio(
         Scored { positive: mean(&evidence.positives)?, negative: mean(&evidence.negatives)?, random: mean(&random)? };
     let length = if matches!(said, Said::Rewrite(_)) { Form::of(query, text, &recipe.reward).length } else { 0.0 };
     let ratio = Ratio::of(scored, length, settings);
-    let cost = if *said == Said::Reject { settings.reject } else { 0.0 };
+    // Whoever says the query again leaves it alone, whatever words that takes.
+    let alone = *said == Said::Reject || words(text).eq(words(query));
+    let cost = if alone { settings.reject } else { 0.0 };
     Some(Ratio { value: ratio.value - cost, ..ratio })
 }
 
@@ -162,6 +164,21 @@ mod tests {
         assert!(of(&Said::Rewrite("jaguar car".into())) > alone);
         assert!(of(&Said::Rewrite("jaguar cat".into())) < alone);
         assert!(of(&Said::Rewrite("bread".into())) < alone);
+    }
+
+    #[test]
+    fn abstaining_costs_what_the_recipe_says_and_saying_the_query_again_costs_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = Recipe::default();
+        let mut dear = free.clone();
+        dear.ratio.reject = 0.25;
+        let (engine, scorer) = place(dir.path(), &free);
+        let of = |recipe: &Recipe, said: &Said| worth(&engine, &scorer, recipe, said).value;
+        for alone in [Said::Reject, Said::Rewrite("Jaguar!".into())] {
+            assert!((of(&free, &alone) - of(&dear, &alone) - 0.25).abs() < 1e-12, "{alone:?}");
+        }
+        let rewrite = Said::Rewrite("jaguar car".into());
+        assert_eq!(of(&free, &rewrite), of(&dear, &rewrite));
     }
 
     #[test]
