@@ -52,3 +52,84 @@ fn what_gets_better_is_promoted_and_anything_else_is_refused_with_code_3() {
     let (code, said) = fails(&mut gate(&old, &qrels, &qrels));
     assert!(code == 1 && said.contains("line 1") && said.contains("6"), "{said}");
 }
+
+const RECIPE: &str = "
+name = 'r'
+[world]
+videos = 400
+people = 80
+weeks = 2
+heads = 15
+[mine]
+held_out_people = 0.4
+[model]
+vocab = 400
+hidden = 32
+layers = 2
+heads = 2
+kv_heads = 1
+head_dim = 16
+ffn = 64
+[train]
+steps = 30
+lr = 3e-3
+batch = 4
+eval_every = 30
+eval_examples = 8
+save_every = 30
+[gate]
+examples = 50
+samples = 4
+[ab]
+resamples = 200
+";
+
+#[test]
+fn a_model_is_held_against_the_release_in_use_by_twelve_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = dir.path().join("r.toml");
+    std::fs::write(&recipe, RECIPE).unwrap();
+    let command = |args: &[&str]| {
+        let mut command = core(dir.path());
+        command.args(args).args(["--recipe", recipe.to_str().unwrap()]);
+        command
+    };
+    for args in [&["simulate"][..], &["index", "build"], &["mine"], &["train", "sft"]] {
+        json(&mut command(args));
+    }
+    let (code, said) = fails(&mut command(&["gate"]));
+    assert!(code == 1 && said.contains("--incumbent") && said.contains("core release RUN"), "{said}");
+    json(&mut command(&["release", "r-sft"]));
+
+    // A model against itself: nothing moves, and what must rise does not.
+    let mut itself = command(&["gate", "r-sft", "--json"]);
+    let output = common::run(&mut itself);
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("refused: r_main failed"), "{said}");
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&verdict["promoted"], &verdict["release"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!(verdict["incumbent"], "release:1");
+    let checks = verdict["checks"].as_array().unwrap();
+    for check in checks {
+        let zero = |key: &str| check[key].as_f64().unwrap().abs() < 1e-9;
+        assert!(zero("difference") && zero("low") && zero("high"), "{check}");
+        assert_eq!(check["passed"], check["measure"] != "r_main", "{check}");
+    }
+    // So small a model may rewrite nothing, and then there is nothing to say of rewrites.
+    assert!(checks.len() >= 9, "{verdict}");
+    for (at, name) in
+        ["r_main", "S_pos", "r_rand", "entropy", "surprisal", "mean_length", "truncated"].iter().enumerate()
+    {
+        assert_eq!(checks[at]["measure"], *name);
+    }
+
+    // Whatever is refused, or only looked at, changes nothing of what is in use.
+    let looked = common::run(&mut command(&["gate", "r-sft", "--incumbent", "never", "--dry-run"]));
+    assert!(matches!(looked.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&looked.stderr));
+    assert_eq!(json(&mut command(&["releases"]))["releases"].as_array().unwrap().len(), 1);
+    let (code, said) = fails(&mut command(&["gate", "nothing-of-that-name"]));
+    assert!(code == 1 && said.contains("nothing-of-that-name"), "{said}");
+    let (code, said) = fails(&mut command(&["gate", "r-sft", "--runs", "a", "b", "--qrels", "c"]));
+    assert!(code == 2 && said.contains("cannot be used with"), "{said}");
+}

@@ -1,6 +1,6 @@
 //! Measures two rewriters on the same held-out searches: what they would serve, and what else they might say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
 use rand::Rng;
@@ -9,15 +9,13 @@ use super::metrics::Metric;
 use crate::journal::{Journal, stop};
 use crate::judge::Ratio;
 use crate::judge::reward::{Rewarder, Said, Searched};
-use crate::logs::Context;
+use crate::logs::{Context, words};
 use crate::model::Completion;
 use crate::recipe::{Recipe, stream};
 use crate::rewriter::{Answerable, Outcome, PolicyRewriter, Rewriter};
 
 /// Searches answered at once.
 const CHUNK: usize = 64;
-/// Rewrites that count as the most frequent.
-const MOST: usize = 10;
 
 /// What a person's searches gave, metric by metric.
 pub(super) type ByPerson = BTreeMap<String, BTreeMap<Metric, Ratio>>;
@@ -70,7 +68,7 @@ impl Ground<'_> {
         let answers: Vec<_> =
             self.searched.iter().zip(&said).map(|(s, said)| (&s.evidence, s.row.query.as_str(), said)).collect();
         let (ratios, _) = self.rewarder.ratios(&answers)?;
-        let frequent = most_frequent(&said);
+        let shared = shared(self.searched.iter().map(|s| s.row.query.as_str()), &said);
         for ((searched, said), ratio) in self.searched.iter().zip(&said).zip(ratios) {
             let person = found.entry(searched.row.user.clone()).or_default();
             let mut add = |metric, value: f64| person.entry(metric).or_default().add(value);
@@ -82,7 +80,7 @@ impl Ground<'_> {
             add(Metric::Rejects, f64::from(u8::from(*said == Said::Reject)));
             if let Said::Rewrite(text) = said {
                 add(Metric::IndexHits, f64::from(u8::from(self.answerable.holds(text))));
-                add(Metric::Concentration, f64::from(u8::from(frequent.contains(&text.as_str()))));
+                add(Metric::Concentration, f64::from(u8::from(shared.contains(text.as_str()))));
                 add(Metric::Popularity, f64::from(self.rewarder.posterior(text).searches).ln_1p());
             }
         }
@@ -145,16 +143,19 @@ fn entropy(sampled: &[Completion], logprobs: &[f64]) -> f64 {
     shares.map(|p| -p * p.ln()).sum()
 }
 
-fn most_frequent(said: &[Said]) -> Vec<&str> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for said in said {
+/// Rewrites that more than one query got, whatever the letter case of queries.
+fn shared<'a>(queries: impl Iterator<Item = &'a str>, said: &'a [Said]) -> HashSet<&'a str> {
+    let mut first: HashMap<&str, String> = HashMap::new();
+    let mut shared = HashSet::new();
+    for (query, said) in queries.zip(said) {
         if let Said::Rewrite(text) = said {
-            *counts.entry(text).or_default() += 1;
+            let query = words(query).collect::<Vec<_>>().join(" ");
+            if *first.entry(text).or_insert_with(|| query.clone()) != query {
+                shared.insert(text.as_str());
+            }
         }
     }
-    let mut all: Vec<(&str, usize)> = counts.into_iter().collect();
-    all.sort_by_key(|(text, count)| (std::cmp::Reverse(*count), *text));
-    all.into_iter().take(MOST).map(|(text, _)| text).collect()
+    shared
 }
 
 #[cfg(test)]
@@ -175,12 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn the_most_frequent_rewrites_are_counted_and_ties_go_by_the_alphabet() {
-        let said: Vec<Said> = (0..12)
-            .flat_map(|n| std::iter::repeat_n(Said::Rewrite(format!("q{n:02}")), if n == 11 { 3 } else { 1 }))
-            .chain([Said::Reject])
-            .collect();
-        let most = most_frequent(&said);
-        assert_eq!((most.len(), most[0], most[9]), (10, "q11", "q08"));
+    fn rewrites_that_several_queries_got_are_shared() {
+        let said = ["x", "x", "y", "y", "z"].map(|text| Said::Rewrite(text.into()));
+        let queries = ["a", "A!", "b", "c", "d"];
+        let found = shared(queries.into_iter(), &said);
+        assert_eq!(found, HashSet::from(["y"]), "one query in two spellings is one query");
+        assert!(shared(["a", "b"].into_iter(), &[Said::Reject, Said::Reject]).is_empty());
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Metric {
     IndexHits,
     /// Share of queries left alone.
     Rejects,
-    /// Share of rewrites that are among the ten most frequent ones.
+    /// Share of rewrites that some other query got, too: a policy that says one thing to everybody.
     Concentration,
     /// Mean `log(1 + searches)` of the rewrites as queries.
     Popularity,

@@ -231,6 +231,7 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
         ("reward.relevance_gate", r.reward.relevance_gate),
+        ("ratio.mended", r.ratio.mended),
         ("grpo.epsilon", r.grpo.epsilon),
         ("gate.entropy_loss", r.gate.entropy_loss),
         ("gate.truncated_rise", r.gate.truncated_rise),

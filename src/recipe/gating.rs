@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Gate {
     /// The paper's rule: all seven metrics must improve, however little. Else the main reward must improve, the other two must
-    /// not get worse beyond their intervals, and the rest must stay within the bands below.
+    /// not get worse beyond their intervals, and no interval of the rest may lie beyond its band below.
     pub strict: bool,
     /// Held-out searches looked at, drawn from all.
     pub examples: usize,
@@ -25,7 +25,7 @@ pub struct Gate {
     pub hit_loss: f64,
     /// By how much the share of queries left alone may move, either way.
     pub reject_move: f64,
-    /// By how much the share of the ten most frequent rewrites may rise.
+    /// By how much the share of rewrites may rise that other queries get, too.
     pub concentration_rise: f64,
     /// By how much the mean `log(1 + searches)` of the rewrites may move, either way.
     pub popularity_move: f64,

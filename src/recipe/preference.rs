@@ -22,6 +22,9 @@ pub struct Ratio {
     pub floor: f64,
     /// Random documents per search.
     pub random: usize,
+    /// Share of the searches drawn that found nothing and were mended by typing anew. Of those that nothing mended there is no
+    /// evidence at all, and these stand for them: with what is there alone, hardly any search would seem to need a rewrite.
+    pub mended: f64,
     /// Showings at the mean rate that every document is given beside its own, for its rates of clicks and of no action.
     pub prior_shown: f64,
     /// Whether the relevance of a document reads its visual codes; without them it is relevance by text alone.
@@ -30,8 +33,8 @@ pub struct Ratio {
     pub length: f64,
     /// Punishment for an answer that does not end within the longest answer allowed.
     pub truncated: f64,
-    /// What leaving a query alone costs below the query's own ratio. Documents that were stayed with were found by the query
-    /// itself, so its ratio flatters it; without a cost abstaining is the safe win.
+    /// What leaving a query alone costs, below the query's own ratio, where the person had to type anew: without it abstaining
+    /// is the safe win.
     pub reject: f64,
     /// A known weakness that the relevance scorer is given, for replaying incidents.
     pub flaw: Flaw,
@@ -47,6 +50,7 @@ impl Default for Ratio {
             form: Form::Log,
             floor: 0.01,
             random: 16,
+            mended: 0.5,
             prior_shown: 5.0,
             visual: true,
             length: 0.5,

@@ -18,6 +18,8 @@ pub struct Evidence {
     pub negatives: Vec<(u32, f64)>,
     /// Any documents.
     pub random: Vec<u32>,
+    /// Whether the person had to type anew to get what they stayed with.
+    pub mended: bool,
 }
 
 impl Evidence {
@@ -80,6 +82,7 @@ pub(super) fn random(recipe: &Recipe, time_ms: i64, documents: usize) -> Vec<u32
 /// Documents of a search, and of the one that took its place, without weights.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
+    mended: bool,
     pub stayed: BTreeSet<u32>,
     pub passed: BTreeSet<u32>,
 }
@@ -99,7 +102,7 @@ impl Seen {
             clicks().filter(|click| strict(click, mine)).filter_map(|click| number(&click.doc)).collect();
         let acted: BTreeSet<u32> = clicks().filter_map(|click| number(&click.doc)).collect();
         let shown = searches.iter().flat_map(|search| &search.shown).filter_map(number);
-        Self { stayed, passed: shown.filter(|doc| !acted.contains(doc)).collect() }
+        Self { mended: rewrote, stayed, passed: shown.filter(|doc| !acted.contains(doc)).collect() }
     }
 }
 
@@ -150,6 +153,7 @@ impl Fates {
             positives: weighted(seen.stayed, |fate| fate.stayed),
             negatives: weighted(seen.passed, |fate| fate.passed),
             random,
+            mended: seen.mended,
         }
     }
 

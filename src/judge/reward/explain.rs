@@ -114,6 +114,7 @@ fn evidence(rewarder: &Rewarder, outcome: Outcome) -> Result<Evidence> {
     Ok(Evidence {
         positives: outcome.satisfied.map(number).into_iter().collect::<Result<_>>()?,
         negatives: outcome.skipped.iter().map(|doc| number(doc)).collect::<Result<_>>()?,
+        mended: false,
         random: if numbers.is_empty() { Vec::new() } else { random.collect() },
     })
 }

@@ -95,7 +95,7 @@ pub(super) fn ratio(
     let ratio = Ratio::of(scored, length, settings);
     // Whoever says the query again leaves it alone, whatever words that takes.
     let alone = *said == Said::Reject || words(text).eq(words(query));
-    let cost = if alone { settings.reject } else { 0.0 };
+    let cost = if alone && evidence.mended { settings.reject } else { 0.0 };
     Some(Ratio { value: ratio.value - cost, ..ratio })
 }
 
@@ -125,6 +125,7 @@ mod tests {
             positives: vec![(of("car"), 0.3)],
             negatives: vec![(of("cat"), 0.8)],
             random: (0..30).map(|n| of(&format!("other{n}"))).collect(),
+            mended: true,
         }
     }
 
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn abstaining_costs_what_the_recipe_says_and_saying_the_query_again_costs_the_same() {
+    fn abstaining_where_the_person_typed_anew_costs_and_so_does_saying_the_query_again() {
         let dir = tempfile::tempdir().unwrap();
         let free = Recipe::default();
         let mut dear = free.clone();

@@ -31,7 +31,8 @@ pub enum Side {
 }
 
 impl Searched {
-    /// At most `most` of them, drawn from all with equal chances, in the order of time.
+    /// At most `most` of them in the order of time, `ratio.mended` of them mended by typing anew where the log has as many; drawn
+    /// with equal chances among those mended and among those answered at once.
     ///
     /// # Errors
     /// No such log; SQLite's.
@@ -45,29 +46,39 @@ impl Searched {
         let log = store.log(&recipe.name)?;
         let ends_ms = training_ends_ms(recipe, store.time_span(&log)?);
         let mut fates = Fates::new(numbers.len());
-        let mut drawn = Reservoir::new(recipe, side, most);
+        let mended = (most as f64 * recipe.ratio.mended).round() as usize;
+        let mut drawn = [Reservoir::new(recipe, side, most - mended), Reservoir::new(recipe, side, mended)];
         store.for_each_training_session(recipe, &log, |session| {
             session.searches.iter().for_each(|search| fates.add(search, &recipe.mine, numbers));
             if side == Side::Training {
-                drawn.add(&session, |_| true, numbers);
+                add(&mut drawn, &session, |_| true, numbers);
             }
             Ok(())
         })?;
         if side == Side::HeldOut {
             store.for_each_session(&log, |session| {
                 if person_split(recipe, &session.user) != Split::Train {
-                    drawn.add(&session, |time_ms| time_ms > ends_ms, numbers);
+                    add(&mut drawn, &session, |time_ms| time_ms > ends_ms, numbers);
                 }
                 Ok(())
             })?;
         }
-        let weighed = drawn.kept.into_iter().map(|(row, seen)| {
+        let weighed = drawn.into_iter().flat_map(|drawn| drawn.kept).map(|(row, seen)| {
             let random = random(recipe, row.time_ms, numbers.len());
             Self { evidence: fates.weigh(seen, random, &recipe.ratio), row }
         });
         let mut all: Vec<Self> = weighed.filter(|searched| searched.evidence.speaks()).collect();
         all.sort_by(|a, b| (a.row.time_ms, &a.row.user).cmp(&(b.row.time_ms, &b.row.user)));
         Ok(all)
+    }
+}
+
+/// Puts the searches of a session that count where they belong: those answered at once, those mended.
+fn add(drawn: &mut [Reservoir; 2], session: &Session, counts: impl Fn(i64) -> bool, numbers: &HashMap<String, u32>) {
+    for index in (0..session.searches.len()).filter(|index| counts(session.searches[*index].time_ms)) {
+        if let Some(target) = succeeded(session, index, drawn[0].mine) {
+            drawn[usize::from(target.is_some())].add(session, index, target, numbers);
+        }
     }
 }
 
@@ -88,21 +99,17 @@ impl<'a> Reservoir<'a> {
         Self { mine: &recipe.mine, recipe, side, most, seen: 0, rng, kept: Vec::new() }
     }
 
-    fn add(&mut self, session: &Session, counts: impl Fn(i64) -> bool, numbers: &HashMap<String, u32>) {
-        for index in (0..session.searches.len()).filter(|index| counts(session.searches[*index].time_ms)) {
-            let Some(target) = succeeded(session, index, self.mine) else { continue };
-            let seen = Seen::of(session, index, target.is_some(), self.mine, numbers);
-            if seen.stayed.is_empty() || seen.passed.is_empty() {
-                continue;
-            }
-            self.seen += 1;
-            let place = match self.kept.len() < self.most {
-                true => self.kept.len(),
-                false => self.rng.random_range(0..self.seen) as usize,
-            };
-            if place >= self.most {
-                continue;
-            }
+    fn add(&mut self, session: &Session, index: usize, target: Option<String>, numbers: &HashMap<String, u32>) {
+        let seen = Seen::of(session, index, target.is_some(), self.mine, numbers);
+        if seen.stayed.is_empty() || seen.passed.is_empty() {
+            return;
+        }
+        self.seen += 1;
+        let place = match self.kept.len() < self.most {
+            true => self.kept.len(),
+            false => self.rng.random_range(0..self.seen) as usize,
+        };
+        if place < self.most {
             let found = (self.row(session, index, target), seen);
             if place == self.kept.len() { self.kept.push(found) } else { self.kept[place] = found }
         }
@@ -185,7 +192,7 @@ mod tests {
         let all = [answered("jaguar", Some("jaguar car")), answered("jaguar car", None)];
         // What was satisfied after training ended (the last search ends it) is not known yet.
         assert_eq!(found(9), all);
-        assert_eq!(found(1).len(), 1);
+        assert_eq!(found(2), all, "half of them mended, half answered at once");
         assert!(Searched::draw(&store, &recipe, Side::HeldOut, 9, &numbers()).unwrap().is_empty());
         (recipe.mine.held_out_people, recipe.mine.held_out_time) = (1.0, 0.5);
         let held = Searched::draw(&store, &recipe, Side::HeldOut, 9, &numbers()).unwrap();
