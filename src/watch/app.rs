@@ -163,13 +163,13 @@ impl App {
             Action::Open => self.open(),
             Action::Follow => {
                 (self.opened, self.run) = (None, None);
-                self.to_the_newest();
+                self.show_the_newest();
             }
         }
     }
 
     /// Lets go of the place in what a run holds.
-    fn to_the_newest(&mut self) {
+    fn show_the_newest(&mut self) {
         (self.sample, self.rollout, self.line, self.check, self.week) = (None, None, None, 0, None);
     }
 
@@ -186,7 +186,7 @@ impl App {
                 "weekly" => Page::Weekly,
                 _ => Page::Log,
             };
-            self.to_the_newest();
+            self.show_the_newest();
         }
     }
 
