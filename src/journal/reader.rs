@@ -167,6 +167,18 @@ impl Reader {
         Ok(stmt.query_row([after], |r| Ok((r.get(0)?, r.get(1)?))).optional()?)
     }
 
+    /// The run of the newest report of a title among the events after event `after`.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn newest_reporting(&self, title: &str, after: i64) -> Result<Option<i64>> {
+        // The tag and the title are written first: a body that is cut short still cannot stop the search.
+        let sql = "SELECT run FROM event WHERE id > ? AND body_json LIKE ? ORDER BY id DESC LIMIT 1";
+        let begins = format!(r#"{{"kind":"report","title":"{title}",%"#);
+        let mut stmt = self.store.conn.prepare_cached(sql)?;
+        Ok(stmt.query_row(params![after, begins], |r| r.get(0)).optional()?)
+    }
+
     /// Place of the newest event of any run; 0 when there is none.
     ///
     /// # Errors

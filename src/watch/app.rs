@@ -15,12 +15,14 @@ pub(super) enum Page {
     Log,
     Serving,
     Rollouts,
+    Gate,
+    Weekly,
 }
 
 impl Page {
-    /// In the order of the keys 1 to 6.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Runs, Self::Training, Self::Samples, Self::Log, Self::Serving, Self::Rollouts];
+    /// In the order of the keys 1 to 8.
+    pub(super) const ALL: [Self; 8] =
+        [Self::Runs, Self::Training, Self::Samples, Self::Log, Self::Serving, Self::Rollouts, Self::Gate, Self::Weekly];
 
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -30,6 +32,8 @@ impl Page {
             Self::Log => "Log",
             Self::Serving => "Serving",
             Self::Rollouts => "Rollouts",
+            Self::Gate => "Gate",
+            Self::Weekly => "Weekly",
         }
     }
 
@@ -48,6 +52,9 @@ pub(super) struct App {
     pub runs: Vec<RunInfo>,
     /// The newest run that wrote metrics.
     pub training: Option<i64>,
+    /// The newest run that wrote a verdict, and the newest that wrote weeks: one that has just begun hides neither.
+    pub gate: Option<i64>,
+    pub weekly: Option<i64>,
     /// The run a person opened; none while the newest is followed.
     pub opened: Option<i64>,
     /// What is in the way of reading, in words.
@@ -58,6 +65,8 @@ pub(super) struct App {
     sample: Option<i64>,
     rollout: Option<i64>,
     line: Option<i64>,
+    check: usize,
+    week: Option<i64>,
 }
 
 impl App {
@@ -69,6 +78,8 @@ impl App {
             quit: false,
             runs: Vec::new(),
             training: None,
+            gate: None,
+            weekly: None,
             opened: None,
             notice: None,
             views: BTreeMap::new(),
@@ -77,17 +88,35 @@ impl App {
             sample: None,
             rollout: None,
             line: None,
+            check: 0,
+            week: None,
         }
     }
 
     /// The run a page is about: the opened one, else the newest (that trains or serves, for the pages about that).
+    /// The pages of the gate and of the weeks are about the opened one only where it is of that kind: a loop's gates are runs
+    /// of their own.
     pub(super) fn run_of(&self, page: Page) -> Option<&RunInfo> {
         let newest = || self.runs.first().map(|run| run.id);
-        let id = self.opened.or(match page {
-            Page::Runs | Page::Log => newest(),
+        let of_verb = |verb: &str| self.runs.iter().find(|run| run.verb == verb).map(|run| run.id);
+        let judged = |verb: &str, newest: Option<i64>| {
+            let opened = self.opened.filter(|&id| self.info(id).is_some_and(|run| run.verb == verb));
+            opened.or(newest).or_else(|| of_verb(verb))
+        };
+        let own = match page {
+            Page::Gate => judged("gate", self.gate),
+            Page::Weekly => judged("weekly", self.weekly),
+            _ => None,
+        };
+        let id = own.or(self.opened).or(match page {
             Page::Training | Page::Samples | Page::Rollouts => self.training.or_else(newest),
-            Page::Serving => self.runs.iter().find(|run| run.verb == "serve").map(|run| run.id).or_else(newest),
+            Page::Serving => of_verb("serve").or_else(newest),
+            Page::Runs | Page::Log | Page::Gate | Page::Weekly => newest(),
         })?;
+        self.info(id)
+    }
+
+    fn info(&self, id: i64) -> Option<&RunInfo> {
         self.runs.iter().find(|run| run.id == id)
     }
 
@@ -98,8 +127,8 @@ impl App {
 
     /// Runs whose events are needed, each with the place of the newest event taken in. Others are let go.
     pub(super) fn wanted(&mut self) -> Vec<(i64, i64)> {
-        let mut ids: Vec<_> =
-            [Page::Training, Page::Log, Page::Serving].iter().filter_map(|&p| Some(self.run_of(p)?.id)).collect();
+        let pages = [Page::Training, Page::Log, Page::Serving, Page::Gate, Page::Weekly];
+        let mut ids: Vec<_> = pages.iter().filter_map(|&p| Some(self.run_of(p)?.id)).collect();
         ids.sort_unstable();
         ids.dedup();
         self.views.retain(|id, _| ids.contains(id));
@@ -133,10 +162,15 @@ impl App {
             Action::Last => self.go(|_, last| last),
             Action::Open => self.open(),
             Action::Follow => {
-                self.opened = None;
-                (self.run, self.sample, self.rollout, self.line) = (None, None, None, None);
+                (self.opened, self.run) = (None, None);
+                self.show_the_newest();
             }
         }
+    }
+
+    /// Lets go of the place in what a run holds.
+    fn show_the_newest(&mut self) {
+        (self.sample, self.rollout, self.line, self.check, self.week) = (None, None, None, 0, None);
     }
 
     fn open(&mut self) {
@@ -145,12 +179,14 @@ impl App {
         }
         if let Some(run) = self.runs.get(self.run_at()) {
             self.opened = Some(run.id);
-            (self.sample, self.rollout, self.line) = (None, None, None);
             self.page = match run.verb.as_str() {
                 "train" | "demo" => Page::Training,
                 "serve" => Page::Serving,
+                "gate" => Page::Gate,
+                "weekly" => Page::Weekly,
                 _ => Page::Log,
             };
+            self.show_the_newest();
         }
     }
 
@@ -185,6 +221,15 @@ impl App {
                 let at = to(self.line_at(&ids), last);
                 self.line = ids.get(at).copied().filter(|_| at < last);
             }
+            Page::Gate => {
+                let last = view.map_or(0, |v| v.judged.checks().len().saturating_sub(1));
+                self.check = to(self.check.min(last), last);
+            }
+            Page::Weekly => {
+                let ids = view.map(|v| v.judged.week_ids()).unwrap_or_default();
+                let at = to(held_at(self.week, &ids), ids.len().saturating_sub(1));
+                self.week = ids.get(at).copied().filter(|_| at > 0);
+            }
             // All of it is on the screen.
             Page::Serving => (),
         }
@@ -209,6 +254,16 @@ impl App {
     /// Row of the rollout shown, among ids from the newest to the oldest.
     pub(super) fn rollout_at(&self, ids: &[i64]) -> usize {
         held_at(self.rollout, ids)
+    }
+
+    /// Row of the check looked at, of so many.
+    pub(super) fn check_at(&self, checks: usize) -> usize {
+        self.check.min(checks.saturating_sub(1))
+    }
+
+    /// Row of the week looked at, among weeks from the newest to the oldest.
+    pub(super) fn week_at(&self, ids: &[i64]) -> usize {
+        held_at(self.week, ids)
     }
 
     /// Row of the line at the bottom, among ids from the oldest to the newest.

@@ -10,7 +10,11 @@ use unicode_width::UnicodeWidthStr;
 use super::app::{App, Page};
 use super::keys::HELP;
 use super::text::{cut, fold};
-use super::{draw_lists, draw_rollouts, draw_serving, draw_training};
+use super::{draw_gate, draw_lists, draw_rollouts, draw_serving, draw_training, draw_weekly};
+use crate::journal::words;
+
+/// Cells that the header keeps for the name of the run.
+const OF_RUN: usize = 24;
 
 /// How things are painted. Colour only repeats what words and marks say.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +84,8 @@ pub(super) fn draw(frame: &mut Frame, app: &App, now_ms: i64, paint: Paint) {
         Page::Log => draw_lists::log(frame, body, app, now_ms, paint),
         Page::Serving => draw_serving::serving(frame, body, app, now_ms, paint),
         Page::Rollouts => draw_rollouts::rollouts(frame, body, app, paint),
+        Page::Gate => draw_gate::gate(frame, body, app, paint),
+        Page::Weekly => draw_weekly::weekly(frame, body, app, paint),
     };
     if !draws_something {
         frame.render_widget(Paragraph::new(nothing(app)).wrap(Wrap { trim: true }), inset(body));
@@ -96,37 +102,44 @@ fn nothing(app: &App) -> String {
         let empty = "No run yet: start one with `core demo` in another terminal; it shows up here.";
         return app.notice.clone().unwrap_or_else(|| empty.into());
     }
+    if app.view_of(app.page).is_some_and(|view| view.judged.unread) && matches!(app.page, Page::Gate | Page::Weekly) {
+        return "What this run reported was written by another version of `core`, and this one cannot read it.".into();
+    }
     match app.page {
         Page::Runs | Page::Log => "This run has said nothing yet.",
         Page::Training => "No training numbers yet. Page 4 (Log) tells what the run is doing.",
         Page::Samples => "No samples yet: they come with each evaluation.",
         Page::Rollouts => "No rollouts: they come with `core train grpo`, one group a prompt.",
+        Page::Gate => "No verdict yet: `core gate` or `core weekly` gives one.",
+        Page::Weekly => "No week done yet: `core weekly` runs the loop, and page 4 (Log) tells how far it is.",
         Page::Serving => "Nothing served yet: start `core serve` in another terminal and send it a search.",
     }
     .into()
 }
 
+/// All pages; where it is narrow only the one shown by its title, and then only that one.
 fn header(frame: &mut Frame, area: Rect, app: &App, paint: Paint) {
-    let mut spans = Vec::new();
-    if area.width >= 76 {
-        spans.push(Span::styled(" core watch ", paint.strong()));
+    let tabs = |titles: bool| {
+        let mut spans = vec![Span::styled(" core watch ", paint.strong())];
         for (i, page) in Page::ALL.into_iter().enumerate() {
-            let name = format!("{} {}", i + 1, page.title());
-            spans.push(if page == app.page {
-                Span::styled(format!("[{name}]"), paint.strong().patch(paint.accent()))
-            } else {
-                Span::raw(format!(" {name} "))
+            let title = format!("{} {}", i + 1, page.title());
+            spans.push(match page {
+                _ if page == app.page => Span::styled(format!("[{title}]"), paint.strong().patch(paint.accent())),
+                _ if titles => Span::raw(format!(" {title} ")),
+                _ => Span::raw(format!(" {} ", i + 1)),
             });
         }
-    } else {
-        spans.push(Span::styled(format!("[{} {}]", app.page as usize + 1, app.page.title()), paint.strong()));
-    }
-    let pages = Line::from(spans);
-    let room = (area.width as usize).saturating_sub(pages.width() + 2);
+        Line::from(spans)
+    };
+    let width = usize::from(area.width);
+    let fitting = [true, false].map(tabs).into_iter().find(|tabs| tabs.width() + OF_RUN <= width);
+    let pages = fitting
+        .unwrap_or_else(|| Line::styled(format!("[{} {}]", app.page as usize + 1, app.page.title()), paint.strong()));
+    let room = width.saturating_sub(pages.width() + 2);
     frame.render_widget(pages, area);
     if let Some(run) = app.run_of(app.page).filter(|_| app.page != Page::Runs) {
-        let follows = if app.opened.is_none() { "newest: " } else { "" };
-        let text = format!("{follows}run {} {} {}", run.id, run.verb, crate::journal::words::one_line(&run.name));
+        let follows = if app.opened == Some(run.id) { "" } else { "newest: " };
+        let text = format!("{follows}run {} {} {}", run.id, run.verb, words::one_line(&run.name));
         frame.render_widget(Line::from(cut(&text, room) + " ").right_aligned(), area);
     }
 }
@@ -140,6 +153,8 @@ fn footer(frame: &mut Frame, area: Rect, app: &App, paint: Paint) {
         Page::Runs => "j/k move  Enter open",
         Page::Training => "j/k metric",
         Page::Samples | Page::Log | Page::Rollouts => "j/k scroll",
+        Page::Gate => "j/k check",
+        Page::Weekly => "j/k week",
         Page::Serving => "",
     };
     let follow = if app.opened.is_some() { "  f follow newest" } else { "" };

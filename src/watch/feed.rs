@@ -65,6 +65,9 @@ fn read(reader: &Reader, seen: &mut i64, app: &mut App) -> Result<()> {
     if let Some((run, _)) = reader.newest_metrics(*seen)? {
         app.training = Some(run);
     }
+    for (title, run) in [("gate", &mut app.gate), ("weekly", &mut app.weekly)] {
+        *run = reader.newest_reporting(title, *seen)?.or(*run);
+    }
     *seen = end;
     for (run, mut after) in app.wanted() {
         while began.elapsed() < LOOK {

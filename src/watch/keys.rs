@@ -30,10 +30,11 @@ pub(super) enum Action {
 const PAGE_ROWS: i32 = 10;
 
 /// What is said in the footer and in the help, in order of use.
-pub(super) const HELP: [(&str, &str); 8] = [
+pub(super) const HELP: [(&str, &str); 9] = [
     ("q", "quit (also Esc, Ctrl-C)"),
     ("?", "this help"),
-    ("Tab", "next page; Shift-Tab the one before; 1 to 6"),
+    ("Tab", "next page; Shift-Tab the one before"),
+    ("1 to 8", "Runs, Training, Samples, Log, Serving, Rollouts, Gate, Weekly"),
     ("j k", "down and up (also the arrows)"),
     ("Enter", "open the run under the cursor"),
     ("f", "follow the newest run and its newest lines"),
@@ -55,7 +56,7 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('?' | 'h') | KeyCode::F(1) => Action::Help,
         KeyCode::Tab | KeyCode::Right => Action::Next,
         KeyCode::BackTab | KeyCode::Left => Action::Previous,
-        KeyCode::Char(digit @ '1'..='6') => Action::Show(Page::ALL[digit as usize - '1' as usize]),
+        KeyCode::Char(digit @ '1'..='8') => Action::Show(Page::ALL[digit as usize - '1' as usize]),
         KeyCode::Char('j') | KeyCode::Down => Action::Move(1),
         KeyCode::Char('k') | KeyCode::Up => Action::Move(-1),
         KeyCode::PageDown | KeyCode::Char(' ') => Action::Move(PAGE_ROWS),
@@ -82,7 +83,11 @@ mod tests {
         assert_eq!(plain(KeyCode::Char('4')), Some(Action::Show(Page::Log)));
         assert_eq!(plain(KeyCode::Char('5')), Some(Action::Show(Page::Serving)));
         assert_eq!(plain(KeyCode::Char('6')), Some(Action::Show(Page::Rollouts)));
-        assert_eq!(plain(KeyCode::Char('7')), None);
+        assert_eq!(plain(KeyCode::Char('7')), Some(Action::Show(Page::Gate)));
+        assert_eq!(plain(KeyCode::Char('8')), Some(Action::Show(Page::Weekly)));
+        assert_eq!([plain(KeyCode::Char('0')), plain(KeyCode::Char('9'))], [None, None]);
+        let pages: Vec<_> = Page::ALL.iter().map(|page| page.title()).collect();
+        assert!(HELP.contains(&("1 to 8", pages.join(", ").as_str())));
         assert_eq!(plain(KeyCode::Char('j')), plain(KeyCode::Down));
         assert_eq!(plain(KeyCode::Char('k')), Some(Action::Move(-1)));
         let control = |c| action(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));

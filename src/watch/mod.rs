@@ -6,11 +6,14 @@
 mod app;
 mod curve;
 mod draw;
+mod draw_gate;
 mod draw_lists;
 mod draw_rollouts;
 mod draw_serving;
 mod draw_training;
+mod draw_weekly;
 mod feed;
+mod judged;
 mod keys;
 mod served;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The screen against plain files in `snapshots/`; `BLESS=1 cargo test watch` writes them anew, to be read in the diff.
 
+mod judged;
+
 use std::path::Path;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -195,7 +197,7 @@ fn every_page_looks_as_in_its_file() {
 
 #[test]
 fn no_size_and_no_page_is_too_small_or_too_large() {
-    let mut app = serving_app();
+    let mut app = judged::app();
     for help in [false, true] {
         app.help = help;
         for page in Page::ALL {
@@ -211,7 +213,7 @@ fn no_size_and_no_page_is_too_small_or_too_large() {
 
 #[test]
 fn without_colour_the_text_is_the_same() {
-    let mut app = serving_app();
+    let mut app = judged::app();
     for page in Page::ALL {
         app.page = page;
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();

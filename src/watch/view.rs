@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::curve::Curve;
+use super::judged::Judged;
 use super::served::Served;
 use crate::journal::{Event, Logged, Sampled, words};
 
@@ -91,6 +92,7 @@ pub(super) struct RunView {
     pub lines: VecDeque<Line>,
     pub stages: Vec<Stage>,
     pub served: Served,
+    pub judged: Judged,
     pace: VecDeque<(u64, i64)>,
 }
 
@@ -133,7 +135,10 @@ impl RunView {
                 bounded(&mut self.rollouts, rollout, ROLLOUTS);
             }
             Event::Checkpoint { step, path } => self.line(logged, format!("checkpoint of step {step}: {path}")),
-            Event::Report { title, .. } => self.line(logged, format!("report of {title} is in the store")),
+            Event::Report { title, body, .. } => {
+                self.judged.take(title, body);
+                self.line(logged, format!("report of {title} is in the store"));
+            }
             Event::Serving { span_ms, paths, rewriting, refused } => {
                 self.served.take(*time_ms, *span_ms, paths, rewriting, *refused);
             }
@@ -205,7 +210,8 @@ fn rank(name: &str) -> usize {
     if machine { FIRST.len() + 1 } else { first }
 }
 
-fn text(from: &str) -> String {
+/// Text of a journal as it is kept: on one line, and not endlessly long.
+pub(super) fn text(from: &str) -> String {
     words::one_line(from).chars().take(TEXT).collect()
 }
 
