@@ -244,7 +244,7 @@ fn gate_command(workspace: &Path, recipe: &Recipe, asked: cli::Gate, json: bool)
     };
     let verdict = gate::run(workspace, recipe, &plan)?;
     show(&verdict, Verdict::table, json)?;
-    gate::or_refused(&verdict)
+    gate::Refused::unless_promoted(&verdict)
 }
 
 fn releases(workspace: &Path, recipe: &Recipe, what: cli::Release, json: bool) -> Result<()> {

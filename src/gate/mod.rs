@@ -28,6 +28,17 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+impl Refused {
+    /// An error where the candidate of a verdict was refused.
+    ///
+    /// # Errors
+    /// [`Refused`], with the checks that failed.
+    pub fn unless_promoted(verdict: &Verdict) -> Result<()> {
+        let failed = || Self(format!("refused: {} failed", verdict.failed().join(", ")));
+        if verdict.promoted { Ok(()) } else { Err(failed().into()) }
+    }
+}
+
 /// What is held against what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -60,17 +71,6 @@ impl Plan {
             Self::Models { incumbent, candidate, .. } => format!("{candidate} against {incumbent}"),
         }
     }
-}
-
-/// An error where the candidate was refused.
-///
-/// # Errors
-/// [`Refused`], with the checks that failed.
-pub fn or_refused(verdict: &Verdict) -> Result<()> {
-    if verdict.promoted {
-        return Ok(());
-    }
-    Err(Refused(format!("refused: {} failed", verdict.failed().join(", "))).into())
 }
 
 /// Holds a candidate against an incumbent.

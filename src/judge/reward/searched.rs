@@ -31,8 +31,8 @@ pub enum Side {
 }
 
 impl Searched {
-    /// At most `most` of them in the order of time, `ratio.mended` of them mended by typing anew where the log has as many; drawn
-    /// with equal chances among those mended and among those answered at once.
+    /// At most `most` of them in the order of time, a share of `ratio.mended` mended by typing anew: where the log has few of
+    /// those, fewer of the others are drawn. Within both kinds chances are equal.
     ///
     /// # Errors
     /// No such log; SQLite's.
@@ -63,6 +63,8 @@ impl Searched {
                 Ok(())
             })?;
         }
+        let [at_once, mended] = &mut drawn;
+        at_once.keep_beside(mended.kept.len());
         let weighed = drawn.into_iter().flat_map(|drawn| drawn.kept).map(|(row, seen)| {
             let random = random(recipe, row.time_ms, numbers.len());
             Self { evidence: fates.weigh(seen, random, &recipe.ratio), row }
@@ -115,6 +117,15 @@ impl<'a> Reservoir<'a> {
         }
     }
 
+    /// Drops some so that the share of `mended` others beside them is the recipe's; all are kept beside none.
+    fn keep_beside(&mut self, mended: usize) {
+        let share = self.recipe.ratio.mended;
+        if mended > 0 && share > 0.0 {
+            // Those drawn first are no better than others: each place of a reservoir holds any search alike.
+            self.kept.truncate((mended as f64 * (1.0 - share) / share).round() as usize);
+        }
+    }
+
     fn row(&self, session: &Session, index: usize, target: Option<String>) -> ExampleRow {
         let (search, mine) = (&session.searches[index], self.mine);
         ExampleRow {
@@ -135,9 +146,7 @@ impl<'a> Reservoir<'a> {
 /// Whether something was stayed with after a search: at once (none was typed), or after the query typed in its place.
 fn succeeded(session: &Session, index: usize, mine: &Mine) -> Option<Option<String>> {
     let stays = |index: usize| session.searches[index].clicks.iter().any(|click| strict(click, mine));
-    if words(&session.searches[index].query).next().is_none() {
-        return None;
-    }
+    words(&session.searches[index].query).next()?;
     if stays(index) {
         return Some(None);
     }
@@ -170,6 +179,25 @@ mod tests {
 
     fn numbers() -> HashMap<String, u32> {
         [("a".to_owned(), 0), ("b".to_owned(), 1)].into()
+    }
+
+    #[test]
+    fn few_mended_searches_leave_room_for_few_others() {
+        let recipe = Recipe::default();
+        let mut drawn = Reservoir::new(&recipe, Side::Training, 100);
+        let found = || {
+            let session = Session { user: "u".into(), searches: vec![search("q", 1, None)], ..Session::default() };
+            (drawn_row(&recipe, &session), Seen::default())
+        };
+        drawn.kept = (0..90).map(|_| found()).collect();
+        drawn.keep_beside(0);
+        assert_eq!(drawn.kept.len(), 90);
+        drawn.keep_beside(30);
+        assert_eq!(drawn.kept.len(), 30);
+    }
+
+    fn drawn_row(recipe: &Recipe, session: &Session) -> ExampleRow {
+        Reservoir::new(recipe, Side::Training, 1).row(session, 0, None)
     }
 
     #[test]

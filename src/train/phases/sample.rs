@@ -143,16 +143,16 @@ impl Phases {
     }
 }
 
+/// Values by name.
+type Statistics = BTreeMap<String, f64>;
+
 fn answers_in(judged: &[Judged]) -> usize {
     judged.iter().map(|j| j.said.len()).sum()
 }
 
 /// The ratios of answers, and what they are like on the whole: `reward`, `reward_std`, `S_pos`, `S_neg`, `S_rand`; and
 /// `improvement_rate`, the share of rewrites worth more than their query itself (CoRe).
-pub(super) fn judged(
-    source: &Rewriting,
-    answers: &[(usize, &Said)],
-) -> Result<(Vec<Option<Ratio>>, BTreeMap<String, f64>)> {
+pub(super) fn judged(source: &Rewriting, answers: &[(usize, &Said)]) -> Result<(Vec<Option<Ratio>>, Statistics)> {
     let alone = Said::Reject;
     let queries: Vec<(usize, &Said)> = answers.iter().map(|(place, _)| (*place, &alone)).collect();
     // One pass: the queries themselves stand beside their rewrites.
@@ -185,7 +185,7 @@ pub(super) fn judged(
 }
 
 /// What the completions are like, and what became of their groups.
-fn completions(judged: &[Judged], paired: &[Paired]) -> BTreeMap<String, f64> {
+fn completions(judged: &[Judged], paired: &[Paired]) -> Statistics {
     let all = || judged.iter().flat_map(|j| &j.completions);
     let n = all().count().max(1) as f64;
     let groups = judged.len().max(1) as f64;
