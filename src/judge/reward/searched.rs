@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use rand::Rng;
+use rand::seq::SliceRandom;
 
 use super::evidence::{Evidence, Fates, Seen, random, strict};
 use crate::logs::{Session, context_before, words};
@@ -121,7 +122,8 @@ impl<'a> Reservoir<'a> {
     fn keep_beside(&mut self, mended: usize) {
         let share = self.recipe.ratio.mended;
         if mended > 0 && share > 0.0 {
-            // Those drawn first are no better than others: each place of a reservoir holds any search alike.
+            // Not those of the first people: a reservoir that never ran over holds its searches in the log's order.
+            self.kept.shuffle(&mut self.rng);
             self.kept.truncate((mended as f64 * (1.0 - share) / share).round() as usize);
         }
     }
