@@ -128,6 +128,8 @@ fn a_model_is_held_against_the_release_in_use_by_twelve_rules() {
     let looked = common::run(&mut command(&["gate", "r-sft", "--incumbent", "never", "--dry-run"]));
     assert!(matches!(looked.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&looked.stderr));
     assert_eq!(json(&mut command(&["releases"]))["releases"].as_array().unwrap().len(), 1);
+    let (code, said) = fails(&mut command(&["gate", "copy-rule"]));
+    assert!(code == 1 && said.contains("only a run of the workspace can be released"), "{said}");
     let (code, said) = fails(&mut command(&["gate", "nothing-of-that-name"]));
     assert!(code == 1 && said.contains("nothing-of-that-name"), "{said}");
     let (code, said) = fails(&mut command(&["gate", "r-sft", "--runs", "a", "b", "--qrels", "c"]));

@@ -10,6 +10,7 @@ use super::rules;
 use crate::journal::Journal;
 use crate::judge::reward::{Rewarder, Side};
 use crate::judge::{Ratio, Verdict, compare};
+use crate::model::runs;
 use crate::recipe::Recipe;
 use crate::rewriter::{Answerable, Rewriter, Whose, release::release};
 use crate::store::Store;
@@ -21,6 +22,11 @@ pub(super) fn verdict(
     release: bool,
     journal: &Journal,
 ) -> Result<Verdict> {
+    let run = runs::run_dir(workspace, candidate).ok().map(|dir| runs::latest(&dir)).transpose()?.flatten();
+    ensure!(
+        run.is_some() || !release,
+        "only a run of the workspace can be released, and {candidate:?} is none: --dry-run says the verdict alone"
+    );
     let store = Store::open_existing(workspace)?;
     let log = store.log(&recipe.name)?;
     let rewarder = Rewarder::open(workspace, recipe)?;

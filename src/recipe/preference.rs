@@ -27,6 +27,9 @@ pub struct Ratio {
     pub mended: f64,
     /// Showings at the mean rate that every document is given beside its own, for its rates of clicks and of no action.
     pub prior_shown: f64,
+    /// What relevance is asked of: `path`, the search path's own scorer, which a rewrite is fused by; or a relevance model, by
+    /// the name of its run (`core train sft --task relevance`).
+    pub scorer: String,
     /// Whether the relevance of a document reads its visual codes; without them it is relevance by text alone.
     pub visual: bool,
     /// Full punishment for length, in units of the reward: reached at `reward.most_words`, none up to `reward.long_words`.
@@ -52,6 +55,7 @@ impl Default for Ratio {
             random: 16,
             mended: 0.5,
             prior_shown: 5.0,
+            scorer: "path".into(),
             visual: true,
             length: 0.5,
             truncated: 1.0,

@@ -12,6 +12,7 @@ mod form;
 mod page;
 mod posterior;
 pub mod ratio;
+mod relevances;
 mod scorer;
 mod searched;
 

@@ -10,19 +10,18 @@ use rayon::prelude::*;
 use super::evidence::Evidence;
 use super::posterior::Demand;
 use super::ratio::{Ratio, Scored, flawed, mean_factor, text_of};
+use super::relevances::Relevances;
 use super::{Form, Said};
 use crate::logs::words;
 use crate::recipe::Recipe;
 use crate::search::Engine;
 use crate::store::{Scores, Store};
 
-/// Whatever changes when the plain scorer gives other numbers.
-const VERSION: &str = "plain-1";
-
 /// What the relevance of documents is asked of.
 pub(super) struct Scorer {
     /// Where scores are kept; only one pass at a time reads and writes it.
     store: Mutex<Store>,
+    relevances: Relevances,
     key: String,
 }
 
@@ -31,8 +30,8 @@ pub(super) type Scoring = HashMap<String, Scores>;
 
 impl Scorer {
     pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe) -> Result<Self> {
-        let key = format!("{VERSION} {} {} {}", engine.fingerprint(), engine.stats().encoder, recipe.ratio.visual);
-        Ok(Self { store: Mutex::new(Store::open(workspace)?), key })
+        let (relevances, key) = Relevances::open(workspace, engine, recipe)?;
+        Ok(Self { store: Mutex::new(Store::open(workspace)?), relevances, key })
     }
 
     /// Scores every pair that was not scored yet. Gives how many that were, too.
@@ -43,7 +42,8 @@ impl Scorer {
         let scored = work.into_par_iter().map(|((text, documents), mut scores)| {
             let missing: Vec<u32> = documents.iter().copied().filter(|doc| !scores.contains_key(doc)).collect();
             if !missing.is_empty() {
-                scores.extend(missing.iter().copied().zip(engine.relevance(text, &missing, recipe.ratio.visual)?));
+                let found = self.relevances.of(engine, recipe, text, &missing)?;
+                scores.extend(missing.iter().copied().zip(found));
             }
             Ok(((text.clone(), scores), missing.len()))
         });

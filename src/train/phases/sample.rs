@@ -33,7 +33,7 @@ impl Phases {
         let progress = Progress::on_screen("sample", places.len() as u64);
         let mut judged = Vec::new();
         for (chunk, places) in places.chunks(CHUNK).enumerate() {
-            stop::check("the newest step is saved; run the same command with --resume to go on")?;
+            stop::check("the newest step is saved; the same command goes on from it (`core train` with --resume)")?;
             let seed = stream(self.recipe.seed, "phase", &[number, chunk as u64]).random();
             judged.extend(self.answers(policy, places, seed)?);
             progress.inc(places.len() as u64);
