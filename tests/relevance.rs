@@ -91,6 +91,26 @@ fn pairs_are_annotated_by_rule_learnt_from_and_judged_on_other_subjects() {
     let folder = Path::new(trained["checkpoint"].as_str().unwrap());
     assert!(folder.to_string_lossy().contains("small-relevance/"), "{}", folder.display());
     assert!(folder.join("relevance.json").exists());
+
+    // Rewards can be made from what it says, and then they are not those of the search path.
+    json(&mut command(&["index", "build"]));
+    let worth = |scorer: &str| {
+        let text = std::fs::read_to_string(&recipe).unwrap();
+        std::fs::write(&recipe, text.replace("scorer = \"path\"", &format!("scorer = \"{scorer}\""))).unwrap();
+        let args = ["judge", "explain", "mercury", "--rewrite", "mercury engine", "--satisfied", "v0000001"];
+        let output = common::run(command(&args).args(["--skipped", "v0000002", "--json"]));
+        std::fs::write(&recipe, text).unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let ratio = |(said, error): (String, String)| {
+        let found: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {error}"));
+        let parts = found["parts"].as_array().unwrap().clone();
+        parts.iter().find(|part| part["part"] == "ratio").unwrap()["because"].as_str().unwrap().to_owned()
+    };
+    let (path, learned) = (ratio(worth("path")), ratio(worth("small-relevance")));
+    assert!(path.contains("S_pos") && learned.contains("S_pos") && path != learned, "{path}\n{learned}");
+    let (_, said) = worth("nobody");
+    assert!(said.contains("ratio.scorer names \"nobody\"") && said.contains("--task relevance"), "{said}");
 }
 
 fn the_split_is_by_subject_and_a_pair_comes_once(recipe: &str, rows: &[Annotation]) {

@@ -91,13 +91,41 @@ pub struct Weeks {
     pub promoted: u32,
     /// A row a week.
     pub rows: Vec<Week>,
+    /// Lifts over all weeks, and what the gate and the training made of them.
+    #[serde(default)]
+    pub means: Vec<Mean>,
+}
+
+/// A mean over weeks. Its interval takes weeks for independent, which the same people live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mean {
+    /// Of what: `in use`, `in use − first release`, …
+    pub of: String,
+    /// Per cent of the control, or a difference of such.
+    pub percent: f64,
+    /// Mean less 1.96 standard errors.
+    pub low: f64,
+    /// Mean plus as much.
+    pub high: f64,
+}
+
+impl Mean {
+    /// None with fewer than two weeks that have both.
+    fn of(name: &str, values: &[f64]) -> Option<Self> {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let wide = 1.96 * (variance / n).sqrt();
+        let found = Self { of: name.to_owned(), percent: mean, low: mean - wide, high: mean + wide };
+        (values.len() > 1).then_some(found)
+    }
 }
 
 impl Weeks {
     /// Nothing done yet.
     #[must_use]
     pub fn new(log: &str, planned: u32) -> Self {
-        Self { log: log.to_owned(), planned, weeks: 0, promoted: 0, rows: Vec::new() }
+        Self { log: log.to_owned(), planned, weeks: 0, promoted: 0, rows: Vec::new(), means: Vec::new() }
     }
 
     /// Adds the next week.
@@ -105,14 +133,38 @@ impl Weeks {
         self.promoted += u32::from(week.promoted());
         self.rows.push(week);
         self.weeks = self.rows.len() as u32;
+        self.means = self.means();
+    }
+
+    fn means(&self) -> Vec<Mean> {
+        type Of = fn(&Week) -> Option<Lift>;
+        let (in_use, first, ungated): (Of, Of, Of) = (|w| w.lift, |w| w.first_lift, |w| w.ungated_lift);
+        let lifts = |of: Of| self.rows.iter().filter_map(|w| Some(of(w)?.percent)).collect::<Vec<_>>();
+        let over = |of: Of| -> Vec<f64> {
+            self.rows.iter().filter_map(|w| Some(in_use(w)?.percent - of(w)?.percent)).collect()
+        };
+        let all = [
+            ("in use", lifts(in_use)),
+            ("first release", lifts(first)),
+            ("without a gate", lifts(ungated)),
+            ("in use − first release", over(first)),
+            ("in use − without a gate", over(ungated)),
+        ];
+        all.iter().filter_map(|(name, values)| Mean::of(name, values)).collect()
     }
 
     /// A row a week.
     #[must_use]
     pub fn table(&self) -> Table {
+        let means = self.means.iter().map(|m| format!("; {}: {:+.2} [{:+.2}, {:+.2}]", m.of, m.percent, m.low, m.high));
         let title = format!(
-            "{}: {} of {} weeks, {} promoted; lifts of VV10s per search against no rewriting in the week after, per cent",
-            self.log, self.weeks, self.planned, self.promoted
+            "{}: {} of {} weeks, {} promoted; lifts of VV10s per search against no rewriting in the week after, per cent; \
+             means over weeks{}",
+            self.log,
+            self.weeks,
+            self.planned,
+            self.promoted,
+            means.collect::<String>().replacen(';', ":", 1)
         );
         let columns =
             ["week", "decision", "in use", "lift", "candidate", "first release", "without a gate", "drift", "reason"];
@@ -132,5 +184,19 @@ impl Weeks {
             ]);
         }
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_has_an_interval_where_there_are_weeks_for_one() {
+        assert_eq!(Mean::of("x", &[1.0]), None);
+        let mean = Mean::of("x", &[1.0, 3.0]).unwrap();
+        assert_eq!(mean.percent, 2.0);
+        // Variance 2 over two weeks: a standard error of 1.
+        assert!((mean.low - 0.04).abs() < 1e-12 && (mean.high - 3.96).abs() < 1e-12, "{mean:?}");
     }
 }
