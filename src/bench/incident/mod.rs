@@ -143,11 +143,11 @@ fn under(recipe: &Recipe, flaw: Flaw) -> Recipe {
     recipe
 }
 
-/// The recovery: length beyond what people type is punished early and hard, and so is an answer without an end.
+/// The recovery: length beyond what people type is punished early, and an answer without an end twice as much as before.
 fn recovering(weak: &Recipe) -> Recipe {
     let mut recipe = weak.clone();
-    (recipe.ratio.length, recipe.ratio.truncated) = (4.0, 4.0);
-    (recipe.reward.long_words, recipe.reward.most_words) = (2, 6);
+    (recipe.ratio.length, recipe.ratio.truncated) = (1.0, 2.0);
+    (recipe.reward.long_words, recipe.reward.most_words) = (3, 8);
     recipe
 }
 
