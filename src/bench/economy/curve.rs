@@ -1,5 +1,6 @@
 //! The curve of a run: what each of its checkpoints is worth, and what it had cost by then.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use anyhow::{Context, Result};
 use super::Point;
 use crate::journal::{Event, Journal, Reader, stop};
 use crate::judge::reward::{Rewarder, Said, Searched, Side};
+use crate::judge::{Comparison, Ratio, compare};
 use crate::model::runs;
 use crate::recipe::Recipe;
 use crate::rewriter::Rewriter;
@@ -21,7 +23,21 @@ pub(super) struct Judge<'a> {
     rewarder: Rewarder,
     searched: Vec<Searched>,
     /// What the model is worth that all runs start from.
-    start: (f64, Option<f64>),
+    start: Worth,
+}
+
+/// What a model's greedy answers are worth.
+#[derive(Default)]
+struct Worth {
+    /// The ratio of each answer.
+    ratios: Vec<f64>,
+    improvement_rate: Option<f64>,
+}
+
+impl Worth {
+    fn mean(&self) -> f64 {
+        self.ratios.iter().sum::<f64>() / self.ratios.len().max(1) as f64
+    }
 }
 
 /// What a run had cost when an event was written.
@@ -37,7 +53,7 @@ impl<'a> Judge<'a> {
     pub fn open(workspace: &'a Path, recipe: &Recipe, start: &str) -> Result<Self> {
         let rewarder = Rewarder::open(workspace, recipe)?;
         let searched = rewarder.searched(workspace, Side::HeldOut, recipe.gate.examples)?;
-        let mut judge = Self { workspace, recipe: recipe.clone(), rewarder, searched, start: (0.0, None) };
+        let mut judge = Self { workspace, recipe: recipe.clone(), rewarder, searched, start: Worth::default() };
         judge.start = judge.worth(start)?;
         Ok(judge)
     }
@@ -46,8 +62,7 @@ impl<'a> Judge<'a> {
         self.searched.len()
     }
 
-    /// Mean ratio and improvement rate of a model's greedy answers.
-    fn worth(&self, name: &str) -> Result<(f64, Option<f64>)> {
+    fn worth(&self, name: &str) -> Result<Worth> {
         let rewriter = Rewriter::open(self.workspace, &self.recipe, name)?;
         let mut said = Vec::with_capacity(self.searched.len());
         for some in self.searched.chunks(CHUNK) {
@@ -67,33 +82,46 @@ impl<'a> Judge<'a> {
         let rewrites = said.iter().zip(own.iter().zip(&queries)).filter(|(said, _)| **said != Said::Reject);
         let better: Vec<bool> = rewrites.map(|(_, (own, query))| own > query).collect();
         let rate = better.iter().filter(|better| **better).count() as f64 / better.len() as f64;
-        Ok((own.iter().sum::<f64>() / own.len().max(1) as f64, (!better.is_empty()).then_some(rate)))
+        Ok(Worth { ratios: own, improvement_rate: (!better.is_empty()).then_some(rate) })
     }
 
-    /// Every checkpoint of a run, the start first.
-    pub fn curve(&self, recipe: &Recipe, run: &str, journal: &Journal) -> Result<Vec<Point>> {
+    /// A model against the one that all start from, person by person.
+    fn over_start(&self, worth: &Worth) -> Option<Comparison> {
+        let mut people: BTreeMap<&str, (Ratio, Ratio)> = BTreeMap::new();
+        for (searched, (before, after)) in self.searched.iter().zip(self.start.ratios.iter().zip(&worth.ratios)) {
+            let both = people.entry(&searched.row.user).or_default();
+            both.0.add(*before);
+            both.1.add(*after);
+        }
+        compare(&people.into_values().collect::<Vec<_>>(), self.recipe.ab.resamples, self.recipe.seed)
+    }
+
+    /// Every checkpoint of a run, the start first; and the last one against the start.
+    pub fn curve(&self, run: &str, journal: &Journal) -> Result<(Vec<Point>, Option<Comparison>)> {
         let costs = self.costs(run)?;
         let dir = runs::run_dir(self.workspace, run)?;
         let steps = runs::steps(&dir)?;
         let progress = journal.progress("judge", steps.len() as u64);
-        let point = |step, cost: Cost, (reward, improvement_rate)| Point {
+        let point = |step, cost: Cost, worth: &Worth| Point {
             step,
             seconds: cost.seconds,
             gradient_tokens: cost.gradient_tokens,
             syncs: cost.syncs,
             reward_calls: cost.reward_calls,
-            reward,
-            improvement_rate,
+            reward: worth.mean(),
+            improvement_rate: worth.improvement_rate,
         };
-        let mut points = vec![point(0, Cost::default(), self.start)];
+        let (mut points, mut over_start) = (vec![point(0, Cost::default(), &self.start)], None);
         for step in steps {
             let folder = runs::step_dir(&dir, step);
             let cost = costs.iter().rev().find(|(at, _)| *at <= step).map(|(_, cost)| *cost).unwrap_or_default();
-            points.push(point(step, cost, self.worth(&folder.display().to_string())?));
+            let worth = self.worth(&folder.display().to_string())?;
+            points.push(point(step, cost, &worth));
+            over_start = self.over_start(&worth);
             progress.inc(1);
         }
-        progress.finish(&format!("{} checkpoints of {run}, {} steps", points.len() - 1, recipe.mpo.steps));
-        Ok(points)
+        progress.finish(&format!("{} checkpoints of {run}", points.len() - 1));
+        Ok((points, over_start))
     }
 
     /// What the run had cost after each step, as its journal tells. Seconds run from the run's start, reading the log included.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::trained;
 use crate::journal::{Event, Journal};
+use crate::judge::Comparison;
 use crate::model::shipped::BASE;
 use crate::recipe::{Recipe, Reward};
 use crate::train::{Existing, Options, Task};
@@ -58,6 +59,8 @@ pub struct Row {
     pub name: String,
     /// Its checkpoints, step 0 first.
     pub points: Vec<Point>,
+    /// Reward of the last one against that of the start, over people.
+    pub over_start: Option<Comparison>,
 }
 
 /// What was measured.
@@ -87,7 +90,8 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
         for (name, recipe, task) in variants(recipe, &plan.sync) {
             let run = format!("{}-economy-{}", recipe.name, name.replace(' ', "-"));
             fit(workspace, &recipe, &run, task(&recipe.name), &start)?;
-            rows.push(Row { points: judge.curve(&recipe, &run, journal)?, name });
+            let (points, over_start) = judge.curve(&run, journal)?;
+            rows.push(Row { name, points, over_start });
         }
         let report = Report { recipe: recipe.name.clone(), searches: judge.searches(), rows };
         if let Some(file) = &plan.plot {

@@ -14,6 +14,7 @@ impl Report {
         let columns = [
             "run",
             "reward",
+            "over the start",
             "best",
             "best at step",
             "improvement_rate",
@@ -24,11 +25,14 @@ impl Report {
         ];
         let mut table = Table::new("economy", title, &columns);
         for row in &self.rows {
-            let (Some(start), Some(last)) = (row.points.first(), row.points.last()) else { continue };
+            let Some(last) = row.points.last() else { continue };
             let best = row.points.iter().max_by(|a, b| a.reward.total_cmp(&b.reward)).unwrap_or(last);
             table.row([
                 row.name.as_str().into(),
-                Cell::shown(last.reward, format!("{:.4} ({:+.4})", last.reward, last.reward - start.reward)),
+                Cell::shown(last.reward, format!("{:.4}", last.reward)),
+                row.over_start.map_or("–".into(), |c| {
+                    Cell::shown(c.difference, format!("{:+.4} [{:+.4}, {:+.4}]", c.difference, c.low, c.high))
+                }),
                 Cell::shown(best.reward, format!("{:.4}", best.reward)),
                 best.step.into(),
                 last.improvement_rate.into(),
