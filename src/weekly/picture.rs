@@ -41,7 +41,7 @@ fn paint(text: &mut String, weeks: &Weeks) -> Result<()> {
         .margin(14)
         .x_label_area_size(46)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.5..f64::from(weeks.weeks.max(1)) + 0.5, low - room..high + room)?;
+        .build_cartesian_2d(0.5..f64::from(weeks.weeks.max(1)) + 0.5, low - room..high + 2.5 * room)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
