@@ -32,6 +32,10 @@ pub struct SearchPath {
     pub rewrite_rawrank: f64,
     /// At finerank: exponent of `1 + r`, r the relevance to the rewrite.
     pub rewrite_finerank: f64,
+    /// A known weakness that the scorer of rewrites is given, for replaying incidents: words that match nothing are forgiven, so
+    /// `r` counts as `min(1, r · terms / 2)`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rewrite_forgives: bool,
     /// How an encoder from a folder or the hub reads texts; `hashed` has nothing to be set.
     pub encoding: Encoding,
 }
@@ -58,6 +62,12 @@ pub struct RewriteWeights {
 }
 
 impl SearchPath {
+    /// What the relevance to a rewrite of so many terms is multiplied by, before it is cut off at 1: 1 for a sound scorer.
+    #[must_use]
+    pub fn forgiven(&self, terms: usize) -> f64 {
+        if self.rewrite_forgives { (terms as f64 / 2.0).max(1.0) } else { 1.0 }
+    }
+
     /// The weights that hold under the configuration.
     #[must_use]
     pub fn rewrite_weights(&self) -> RewriteWeights {
@@ -85,6 +95,7 @@ impl Default for SearchPath {
             rewrite_recall: 1.0,
             rewrite_rawrank: 1.5,
             rewrite_finerank: 2.0,
+            rewrite_forgives: false,
             encoding: Encoding::default(),
         }
     }

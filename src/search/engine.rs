@@ -296,17 +296,18 @@ impl Engine {
         Ok([own, more])
     }
 
-    /// Signals of given documents, in their order.
+    /// Signals of given documents, in their order; of a rewrite with what its relevance counts for.
     pub(super) fn signals(
         &self,
         searcher: &Searcher,
         asked: &Asked,
-        rewrite: Option<&Asked>,
+        rewrite: Option<(&Asked, f64)>,
         numbers: &[u32],
     ) -> Result<Vec<Candidate>> {
         let own = self.measure(searcher, asked, numbers)?.measured;
-        let other = rewrite.map(|rewrite| self.measure(searcher, rewrite, numbers)).transpose()?;
-        Ok(self.with_signals(numbers, &own, other.as_ref().map(|m| m.measured.as_slice())))
+        let measured = |(rewrite, weight)| Ok::<_, anyhow::Error>((self.measure(searcher, rewrite, numbers)?, weight));
+        let other = rewrite.map(measured).transpose()?;
+        Ok(self.with_signals(numbers, &own, other.as_ref().map(|(m, weight)| (m.measured.as_slice(), *weight))))
     }
 
     /// How given documents, in their order, lie to one text.

@@ -24,6 +24,8 @@ pub struct Side {
     /// The documents, by number, in recall's order.
     numbers: Vec<u32>,
     measured: Vec<Measured>,
+    /// What relevance to it counts for, as [`SearchPath::forgiven`] says.
+    weight: f64,
 }
 
 impl Side {
@@ -36,6 +38,11 @@ impl Side {
         known.extend(others.into_iter().zip(measured));
         Ok(numbers.iter().map(|number| known[number]).collect())
     }
+}
+
+/// A relevance by a scorer that forgives; by a sound one it is left as it is, to the last bit.
+fn weighed(relevance: f64, weight: f64) -> f64 {
+    if weight > 1.0 { (weight * relevance).min(1.0) } else { relevance }
 }
 
 impl Engine {
@@ -65,7 +72,8 @@ impl Engine {
         };
         let numbers = Recalled::union(&[lists]);
         let measured = self.measure(&searcher, &asked, &numbers)?.measured;
-        Ok(Side { searcher, asked, numbers, measured })
+        let weight = settings.forgiven(asked.terms.len());
+        Ok(Side { searcher, asked, numbers, measured, weight })
     }
 
     /// The first page, best first: of the query alone, or with its rewrite fused in (see [`super`]).
@@ -103,11 +111,16 @@ impl Engine {
         let known: std::collections::HashSet<u32> = numbers.iter().copied().collect();
         numbers.extend(rewrite.numbers.iter().filter(|number| !known.contains(number)));
         let (own, other) = (query.over(self, &numbers)?, rewrite.over(self, &numbers)?);
-        Ok(self.with_signals(&numbers, &own, Some(&other)))
+        Ok(self.with_signals(&numbers, &own, Some((&other, rewrite.weight))))
     }
 
-    /// Signals of documents, from how they lie to the query and to its rewrite.
-    pub(super) fn with_signals(&self, numbers: &[u32], own: &[Measured], other: Option<&[Measured]>) -> Vec<Candidate> {
+    /// Signals of documents, from how they lie to the query and to its rewrite, whose relevance has a weight.
+    pub(super) fn with_signals(
+        &self,
+        numbers: &[u32],
+        own: &[Measured],
+        other: Option<(&[Measured], f64)>,
+    ) -> Vec<Candidate> {
         let signals = |(place, &number): (usize, &u32)| {
             let (facts, own) = (self.opened.facts[number as usize], own[place]);
             let signals = Signals {
@@ -118,11 +131,25 @@ impl Engine {
                 popularity: facts.popularity,
                 freshness: facts.freshness,
                 satisfaction: f64::from(self.opened.satisfaction[number as usize]),
-                rewrite: other.map_or(0.0, |other| other[place].relevance()),
+                rewrite: other.map_or(0.0, |(other, weight)| weighed(other[place].relevance(), weight)),
                 rawrank: 0.0,
             };
             Candidate { number, signals, score: 0.0 }
         };
         numbers.iter().enumerate().map(signals).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::weighed;
+    use crate::recipe::SearchPath;
+
+    #[test]
+    fn a_sound_scorer_changes_nothing_and_one_that_forgives_likes_many_words() {
+        let (sound, weak) = (SearchPath::default(), SearchPath { rewrite_forgives: true, ..SearchPath::default() });
+        assert_eq!([1, 2, 6].map(|terms| sound.forgiven(terms)), [1.0; 3]);
+        assert_eq!([1, 2, 6].map(|terms| weak.forgiven(terms)), [1.0, 1.0, 3.0]);
+        assert_eq!([weighed(0.3, 1.0), weighed(0.3, 3.0), weighed(0.5, 3.0)], [0.3, 3.0 * 0.3, 1.0]);
     }
 }

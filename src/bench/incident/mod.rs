@@ -1,7 +1,8 @@
 //! `core bench incident`: a relevance scorer with a known weakness, a policy that finds it, and what the gate makes of it (CoRe).
 //!
 //! The reward is made from the weak scorer and nothing punishes length, so round after round of MPO earns more of it. The gate
-//! holds every round against the release, with that same reward; an experiment tells what each would have done to people. Then the
+//! holds every round against the release, with that same reward; an experiment in which serving has the weak scorer, too, tells what
+//! each would have done to people. Then the
 //! recovery: the release stays, length and missing ends are punished, and training starts from the release again, the scorer as
 //! weak as before.
 
@@ -46,6 +47,8 @@ pub struct Row {
     pub sound: Verdict,
     /// Lift of VV10s per search against no rewriting.
     pub lift: Option<Lift>,
+    /// The release's own, served by the same scorer.
+    pub release: Option<Lift>,
 }
 
 impl Row {
@@ -67,8 +70,6 @@ impl Row {
 pub struct Report {
     /// The recipe's name.
     pub recipe: String,
-    /// Lift of the release itself.
-    pub release: Option<Lift>,
     /// Incident by incident.
     pub rows: Vec<Row>,
 }
@@ -84,25 +85,31 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
         mine::run(workspace, recipe, &recipe.name, mine::Source::Store)?;
         let release = format!("{}-sft", recipe.name);
         fit(workspace, recipe, &release, Task::Sft { log: &recipe.name }, BASE)?;
-        let mut tried: Vec<Tried> = Vec::new();
+        let mut rows = Vec::new();
         for flaw in &plan.flaws {
-            tried.extend(incident(workspace, recipe, *flaw, plan.rounds, &release)?);
+            let tried = incident(workspace, recipe, *flaw, plan.rounds, &release)?;
+            rows.extend(lived(workspace, &under(recipe, *flaw), tried, &release)?);
         }
-        let treatments = [release.clone()].into_iter().chain(tried.iter().map(|tried| tried.run.clone())).collect();
-        let experiment = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
-        let found = ab::run(workspace, recipe, &experiment)?;
-        let treatments = &found.trials.first().context("an experiment has a trial")?.treatments;
-        let mut lifts = treatments.iter().map(|t| t.rows.first().and_then(|row| Lift::of(&row.all?)));
-        let of_release = lifts.next().flatten();
-        let rows = tried.into_iter().zip(lifts).map(|(tried, lift)| {
-            let Tried { flaw, name, seen, sound, .. } = tried;
-            Row { flaw, name, seen, sound, lift }
-        });
-        let report = Report { recipe: recipe.name.clone(), release: of_release, rows: rows.collect() };
+        let report = Report { recipe: recipe.name.clone(), rows };
         let body = serde_json::to_value(&report)?;
         journal.emit(&Event::Report { title: "incident".into(), fingerprint: recipe.to_toml(), body })?;
         Ok(report)
     })
+}
+
+/// What people got of each model, served by the weak scorer, too.
+fn lived(workspace: &Path, weak: &Recipe, tried: Vec<Tried>, release: &str) -> Result<Vec<Row>> {
+    let treatments = [release.to_owned()].into_iter().chain(tried.iter().map(|tried| tried.run.clone())).collect();
+    let experiment = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
+    let found = ab::run(workspace, weak, &experiment)?;
+    let treatments = &found.trials.first().context("an experiment has a trial")?.treatments;
+    let mut lifts = treatments.iter().map(|t| t.rows.first().and_then(|row| Lift::of(&row.all?)));
+    let release = lifts.next().flatten();
+    let rows = tried.into_iter().zip(lifts).map(|(tried, lift)| {
+        let Tried { flaw, name, seen, sound, .. } = tried;
+        Row { flaw, name, seen, sound, lift, release }
+    });
+    Ok(rows.collect())
 }
 
 /// A trained and gated model.
@@ -140,6 +147,8 @@ fn under(recipe: &Recipe, flaw: Flaw) -> Recipe {
     let mut recipe = recipe.clone();
     recipe.ratio.flaw = flaw;
     recipe.ratio.length = 0.0;
+    // The reward is what serving multiplies by, the weakness with it. How often a text is typed is nothing that serving knows.
+    recipe.search.rewrite_forgives = flaw == Flaw::Verbosity;
     recipe
 }
 

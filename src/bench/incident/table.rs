@@ -9,11 +9,8 @@ impl Report {
     /// would have got.
     #[must_use]
     pub fn table(&self) -> Table {
-        let release = self.release.map_or("–".to_owned(), words);
-        let title = format!(
-            "{}: against the release, whose own VV10s are {release} % over no rewriting; differences of the gate's metrics",
-            self.recipe
-        );
+        let title =
+            format!("{}: differences of the gate's metrics from the release; VV10s against no rewriting", self.recipe);
         let columns = [
             "weakness",
             "model",
@@ -27,6 +24,7 @@ impl Report {
             "of the seven",
             "of ours",
             "VV10s, %",
+            "of the release",
         ];
         let mut table = Table::new("incident", title, &columns);
         self.rows.iter().for_each(|row| table.rows.push(cells(row)));
@@ -49,6 +47,7 @@ fn cells(row: &Row) -> Vec<Cell> {
         failed(row.failed_of_seven()).into(),
         failed(row.failed_of_ours()).into(),
         row.lift.map_or("–".into(), |lift| Cell::shown(lift.percent, words(lift))),
+        row.release.map_or("–".into(), |lift| Cell::shown(lift.percent, words(lift))),
     ]
 }
 

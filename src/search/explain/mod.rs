@@ -134,7 +134,8 @@ impl Engine {
         let other = used.map(|text| self.asked(text)).transpose()?;
         let lists = self.recalled(&searcher, &asked, other.as_ref(), settings)?;
         let numbers = Recalled::union(&lists);
-        let candidates = self.signals(&searcher, &asked, other.as_ref(), &numbers)?;
+        let weighed = other.as_ref().map(|other| (other, settings.forgiven(other.terms.len())));
+        let candidates = self.signals(&searcher, &asked, weighed, &numbers)?;
         let ranking = &self.opened.ranking;
         let kept = rank::rawrank(candidates, &ranking.weights, settings);
         let recall = RecallNote {
