@@ -1,10 +1,9 @@
 //! `core bench incident`: a relevance scorer with a known weakness, a policy that finds it, and what the gate makes of it (CoRe).
 //!
 //! The reward is made from the weak scorer and nothing punishes length, so round after round of MPO earns more of it. The gate
-//! holds every round against the release, with that same reward; an experiment in which serving has the weak scorer, too, tells what
-//! each would have done to people. Then the
-//! recovery: the release stays, length and missing ends are punished, and training starts from the release again, the scorer as
-//! weak as before.
+//! holds every round against the release, with that same reward; an experiment, served by the weak scorer too, tells what each
+//! would have done to people. Then the recovery: the release stays, length and missing ends are punished, and training starts
+//! from the release again, the scorer as weak as before.
 
 mod table;
 
