@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use common::endpoint::{Endpoint, Mood, scripted};
-use common::{core, fails, ok};
-use core_rewriter::journal::{Event, Reader};
+use common::{fails, ok, small};
+use core_rewriter::journal::Event;
 use core_rewriter::model::endpoints::{EndpointSettings, Endpoints, Question};
 use core_rewriter::model::{Completion, Config, Decoding, LoraSettings, Policy, Tokenizer, runs};
 use core_rewriter::recipe::{ModelShape, stream};
@@ -231,21 +231,7 @@ fn adapters_are_loaded_under_new_names_and_the_last_one_is_unloaded() {
     assert!(error.contains("outside the workspace"), "{error}");
 }
 
-const RECIPE: &str = "
-name = 'r'
-[world]
-videos = 400
-people = 80
-weeks = 2
-heads = 15
-[model]
-vocab = 400
-hidden = 32
-layers = 2
-heads = 2
-kv_heads = 1
-head_dim = 16
-ffn = 64
+const SECTIONS: &str = "
 [train]
 steps = 30
 lr = 3e-3
@@ -270,37 +256,30 @@ max_completion_length = 6
 fn command(workspace: &Path, recipe: &str, args: &[&str]) -> std::process::Command {
     let file = workspace.join("r.toml");
     std::fs::write(&file, recipe).unwrap();
-    let mut command = core(workspace);
-    command.args(args).args(["--recipe", file.to_str().unwrap()]);
-    command
-}
-
-fn events(workspace: &Path) -> Vec<Event> {
-    let reader = Reader::open(workspace).unwrap();
-    let id = reader.runs().unwrap().into_iter().find(|r| r.verb == "train" && r.name == "r-grpo").unwrap().id;
-    reader.events(id, 0, 10_000).unwrap().into_iter().map(|logged| logged.event).collect()
+    small::command(workspace, &file, args)
 }
 
 #[test]
 fn a_run_learns_from_what_servers_sample_with_its_own_adapter() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["simulate"][..], &["index", "build"], &["mine"], &["train", "sft"]] {
-        ok(&mut command(dir.path(), RECIPE, args));
-    }
+    let plain = small::recipe(SECTIONS);
+    let file = dir.path().join("r.toml");
+    std::fs::write(&file, &plain).unwrap();
+    small::teach(dir.path(), &file);
     let base = runs::latest(&dir.path().join("runs/r-sft")).unwrap().unwrap().0;
     let (a, b) = (Endpoint::start(Some(&base), Mood::Good), Endpoint::start(Some(&base), Mood::DiesAfter(1)));
     let on = |urls: &str| format!("[rollouts]\nmodel = 'base'\nretries = 1\nendpoints = [{urls}]\n");
     let rollouts = on(&format!("'{}', '{}/v1'", a.url, b.url));
     let train = ["train", "grpo", "--init", "r-sft"];
-    let (_, said) = fails(&mut command(dir.path(), &format!("{RECIPE}{rollouts}"), &train));
+    let (_, said) = fails(&mut command(dir.path(), &format!("{plain}{rollouts}"), &train));
     assert!(said.contains("lora.rank is 0"), "{said}");
-    let with_lora = RECIPE.replace("[train]", "[lora]\nrank = 4\n[train]");
+    let with_lora = plain.replace("[train]", "[lora]\nrank = 4\n[train]");
     let constrained = format!("{with_lora}decoding = 'constrained'\n{rollouts}");
     let (_, said) = fails(&mut command(dir.path(), &constrained, &train));
     assert!(said.contains("grpo.decoding"), "{said}");
     ok(&mut command(dir.path(), &format!("{with_lora}{rollouts}"), &train));
 
-    let events = events(dir.path());
+    let events = small::events(dir.path(), "r-grpo");
     let count = events.iter().filter(|event| matches!(event, Event::Rollout { .. })).count();
     assert_eq!(count, 9, "three rollouts of three prompts");
     let told = |event: &&Event| matches!(event, Event::Note { text } if text.contains("samples no more"));

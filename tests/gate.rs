@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{core, fails, json};
+use common::{core, fails, json, small};
 
 fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/trec_eval").join(file)
@@ -53,23 +53,9 @@ fn what_gets_better_is_promoted_and_anything_else_is_refused_with_code_3() {
     assert!(code == 1 && said.contains("line 1") && said.contains("6"), "{said}");
 }
 
-const RECIPE: &str = "
-name = 'r'
-[world]
-videos = 400
-people = 80
-weeks = 2
-heads = 15
+const SECTIONS: &str = "
 [mine]
 held_out_people = 0.4
-[model]
-vocab = 400
-hidden = 32
-layers = 2
-heads = 2
-kv_heads = 1
-head_dim = 16
-ffn = 64
 [train]
 steps = 30
 lr = 3e-3
@@ -88,15 +74,9 @@ resamples = 200
 fn a_model_is_held_against_the_release_in_use_by_twelve_rules() {
     let dir = tempfile::tempdir().unwrap();
     let recipe = dir.path().join("r.toml");
-    std::fs::write(&recipe, RECIPE).unwrap();
-    let command = |args: &[&str]| {
-        let mut command = core(dir.path());
-        command.args(args).args(["--recipe", recipe.to_str().unwrap()]);
-        command
-    };
-    for args in [&["simulate"][..], &["index", "build"], &["mine"], &["train", "sft"]] {
-        json(&mut command(args));
-    }
+    std::fs::write(&recipe, small::recipe(SECTIONS)).unwrap();
+    let command = |args: &[&str]| small::command(dir.path(), &recipe, args);
+    small::teach(dir.path(), &recipe);
     let (code, said) = fails(&mut command(&["gate"]));
     assert!(code == 1 && said.contains("--incumbent") && said.contains("core release RUN"), "{said}");
     json(&mut command(&["release", "r-sft"]));

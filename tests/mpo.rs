@@ -2,26 +2,13 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use common::{core, fails, json, ok};
-use core_rewriter::journal::{Event, Reader};
+use common::small::{self, command, events, teach};
+use common::{fails, json, ok};
+use core_rewriter::journal::Event;
 
-const RECIPE: &str = "
-name = 'r'
-[world]
-videos = 400
-people = 80
-weeks = 2
-heads = 15
-[model]
-vocab = 400
-hidden = 32
-layers = 2
-heads = 2
-kv_heads = 1
-head_dim = 16
-ffn = 64
+const SECTIONS: &str = "
 [train]
 steps = 30
 lr = 3e-3
@@ -39,28 +26,14 @@ max_completion_length = 6
 running_delta = true
 ";
 
-fn command(workspace: &Path, recipe: &Path, args: &[&str]) -> std::process::Command {
-    let mut command = core(workspace);
-    command.args(args).args(["--recipe", recipe.to_str().unwrap()]);
-    command
-}
-
 /// A workspace with a log, its index, a model that was taught a little, and a recipe file that saves every step.
 fn taught() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let recipe = dir.path().join("r.toml");
-    std::fs::write(&recipe, RECIPE).unwrap();
-    for args in [&["simulate"][..], &["index", "build"], &["mine"], &["train", "sft"]] {
-        ok(&mut command(dir.path(), &recipe, args));
-    }
-    std::fs::write(&recipe, RECIPE.replace("save_every = 10", "save_every = 1\nkeep = 9")).unwrap();
+    std::fs::write(&recipe, small::recipe(SECTIONS)).unwrap();
+    teach(dir.path(), &recipe);
+    std::fs::write(&recipe, small::recipe(SECTIONS).replace("save_every = 10", "save_every = 1\nkeep = 9")).unwrap();
     (dir, recipe)
-}
-
-fn events(workspace: &Path, run: &str) -> Vec<Event> {
-    let reader = Reader::open(workspace).unwrap();
-    let id = reader.runs().unwrap().into_iter().find(|r| r.verb == "train" && r.name == run).unwrap().id;
-    reader.events(id, 0, 10_000).unwrap().into_iter().map(|logged| logged.event).collect()
 }
 
 #[test]

@@ -4,23 +4,9 @@ mod common;
 
 use std::path::Path;
 
-use common::{core, fails, json, ok};
+use common::{core, fails, json, ok, small};
 
-const RECIPE: &str = "
-name = 'r'
-[world]
-videos = 400
-people = 80
-weeks = 2
-heads = 15
-[model]
-vocab = 400
-hidden = 32
-layers = 2
-heads = 2
-kv_heads = 1
-head_dim = 16
-ffn = 64
+const SECTIONS: &str = "
 [train]
 steps = 8
 batch = 4
@@ -41,7 +27,7 @@ fn weights(run: &Path, step: u64) -> Vec<u8> {
 fn mined() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let recipe = dir.path().join("r.toml");
-    std::fs::write(&recipe, RECIPE).unwrap();
+    std::fs::write(&recipe, small::recipe(SECTIONS)).unwrap();
     ok(core(dir.path()).args(["simulate", "--recipe", recipe.to_str().unwrap()]));
     let mined = json(core(dir.path()).args(["mine", "--recipe", recipe.to_str().unwrap()]));
     assert!(mined["train"].as_u64().unwrap() > 8, "{mined}");
@@ -71,7 +57,7 @@ fn a_resumed_run_reaches_the_same_weights() {
     assert!(weights(&run, 8) == uninterrupted, "the resumed run went elsewhere");
 
     // Another recipe does not continue this run.
-    std::fs::write(&recipe, RECIPE.replace("batch = 4", "batch = 2")).unwrap();
+    std::fs::write(&recipe, small::recipe(SECTIONS).replace("batch = 4", "batch = 2")).unwrap();
     let (code, said) = fails(&mut command(&["train", "sft", "--resume"]));
     assert!(code == 1 && said.contains("train.batch was 4, is 2"), "{said}");
 }
@@ -89,7 +75,7 @@ fn an_adapter_resumes_to_the_same_bits_on_a_base_that_does_not_change() {
     let before = weights(&dir.path().join("runs/base"), 8);
 
     let lora = "[lora]\nrank = 2\nalpha = 4\ntargets = ['q_proj', 'down_proj']\n";
-    std::fs::write(&recipe, format!("{RECIPE}{lora}")).unwrap();
+    std::fs::write(&recipe, small::recipe(&format!("{SECTIONS}{lora}"))).unwrap();
     let (_, said) = fails(&mut command(&["train", "sft", "--name", "l"]));
     assert!(said.contains("lora.rank is 2") && said.contains("--init"), "{said}");
     let train = ["train", "sft", "--name", "l", "--init", base.to_str().unwrap()];
@@ -110,7 +96,7 @@ fn an_adapter_resumes_to_the_same_bits_on_a_base_that_does_not_change() {
     let answer = |model: &str| json(&mut command(&["rewrite", "tennis", "--model", model]));
     let folder = run.join("step-00000008");
     assert_eq!(answer("l")["rewrite"], answer(folder.to_str().unwrap())["rewrite"]);
-    std::fs::write(&recipe, format!("{RECIPE}{}", lora.replace("rank = 2", "rank = 3"))).unwrap();
+    std::fs::write(&recipe, small::recipe(&format!("{SECTIONS}{}", lora.replace("rank = 2", "rank = 3")))).unwrap();
     let (_, said) = fails(&mut command(&[train.as_slice(), &["--resume"]].concat()));
     assert!(said.contains("lora.rank was 2, is 3"), "{said}");
 
@@ -118,7 +104,7 @@ fn an_adapter_resumes_to_the_same_bits_on_a_base_that_does_not_change() {
     let further = ["train", "sft", "--name", "m", "--init", folder.to_str().unwrap()];
     let (_, said) = fails(&mut command(&further));
     assert!(said.contains("other settings"), "{said}");
-    std::fs::write(&recipe, format!("{RECIPE}{lora}")).unwrap();
+    std::fs::write(&recipe, small::recipe(&format!("{SECTIONS}{lora}"))).unwrap();
     ok(&mut command(&further));
 
     std::fs::remove_dir_all(&base).unwrap();

@@ -3,6 +3,7 @@
 
 pub mod endpoint;
 pub mod server;
+pub mod small;
 
 use std::path::Path;
 use std::process::{Command, Output};
