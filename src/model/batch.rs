@@ -3,9 +3,10 @@
 //! A row is a group: its prompt, and behind it its completions, each of which sees the prompt and itself alone.
 
 use anyhow::Result;
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::Group;
+use super::rows::Rows;
 
 /// Right-padded rows of token ids.
 pub(super) struct Batch {
@@ -83,7 +84,7 @@ impl Batch {
 pub(super) struct Wanted {
     pub batch: Batch,
     /// Places among the batch's tokens.
-    pub rows: Tensor,
+    pub rows: Rows,
     /// The predicted ids.
     pub targets: Tensor,
 }
@@ -109,7 +110,8 @@ impl Wanted {
         }
         let batch = Batch::of_rows(rows, device)?;
         let rows: Vec<u32> = places.into_iter().map(|(row, at)| (row * batch.width + at) as u32).collect();
-        Ok(Self { rows: Tensor::new(rows, device)?, targets: Tensor::new(targets, device)?, batch })
+        let rows = Rows::new(rows, batch.rows * batch.width, device)?;
+        Ok(Self { rows, targets: Tensor::new(targets, device)?, batch })
     }
 }
 
@@ -120,13 +122,4 @@ pub(super) fn last_places(groups: &[Group]) -> impl Iterator<Item = usize> {
         *before += completion.len();
         Some(*before - 1)
     })
-}
-
-/// Log-probabilities of the targets, `[tokens]`, from logits `[tokens, V]`.
-pub(super) fn log_of_chosen(logits: &Tensor, targets: &Tensor, temperature: f64) -> candle_core::Result<Tensor> {
-    let logits = if temperature == 1.0 { logits.clone() } else { (logits / temperature)? };
-    let largest = logits.max_keepdim(D::Minus1)?.detach();
-    let shifted = logits.broadcast_sub(&largest)?;
-    let chosen = shifted.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
-    chosen - shifted.exp()?.sum(D::Minus1)?.log()?
 }

@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
-use candle_core::{D, Tensor, TensorId, Var};
+use candle_core::{Tensor, TensorId, Var};
 
-use super::batch::{Batch, Wanted, log_of_chosen};
+use super::batch::{Batch, Wanted};
+use super::fused::log_of_chosen;
 use super::gradient::{Pass, Slope, all_slopes, check_temperature};
+use super::rows::embedding_gradient;
 use super::{Group, Policy};
 
 /// What one layer's way back adds to the gradients of the parameters.
@@ -21,14 +23,20 @@ impl Sums {
     /// Takes what a backward pass gave for any of the variables.
     fn take(&mut self, vars: &[(String, Var)], store: &mut GradStore) -> candle_core::Result<()> {
         for (_, var) in vars {
-            let Some(grad) = store.remove(var.as_tensor()) else { continue };
-            let sum = match self.0.remove(&var.id()) {
-                // A tied embedding is met twice.
-                Some(earlier) => (earlier + grad)?,
-                None => grad.contiguous()?,
-            };
-            self.0.insert(var.id(), sum);
+            if let Some(grad) = store.remove(var.as_tensor()) {
+                self.add(var, grad)?;
+            }
         }
+        Ok(())
+    }
+
+    fn add(&mut self, var: &Var, grad: Tensor) -> candle_core::Result<()> {
+        let sum = match self.0.remove(&var.id()) {
+            // A tied embedding is met twice.
+            Some(earlier) => (earlier + grad)?,
+            None => grad.contiguous()?,
+        };
+        self.0.insert(var.id(), sum);
         Ok(())
     }
 }
@@ -71,8 +79,10 @@ impl Policy {
     }
 
     fn back_to_embedding(&self, batch: &Batch, dx: &Tensor, sums: &mut Sums) -> Result<()> {
-        let embedded = self.tracked.embedded(&batch.ids_n)?;
-        Ok(sums.take(self.vars(), &mut summed(&(embedded * dx)?)?.backward()?)?)
+        let embed = &self.base[0].1;
+        ensure!(embed.dims() == self.plain.embed.dims(), "the first parameter is not the embedding");
+        sums.add(embed, embedding_gradient(&batch.ids_n, dx, self.config.vocab)?)?;
+        Ok(())
     }
 }
 
@@ -82,14 +92,10 @@ fn variable(inputs: &mut Vec<Tensor>) -> Result<Var> {
     Ok(Var::from_tensor(&input)?)
 }
 
-/// The sum of all elements, row by row first: on a card a sum to one number is the work of one of its many parts.
-fn summed(x: &Tensor) -> candle_core::Result<Tensor> {
-    x.sum(D::Minus1)?.sum_all()
-}
-
 /// Goes back from `y` with slope `dy` to `x`: the gradients of variables on the way go into `sums`, that of `x` is given.
 fn back(y: &Tensor, dy: &Tensor, x: &Var, vars: &[(String, Var)], sums: &mut Sums) -> Result<Tensor> {
-    let mut store = summed(&(y * dy)?)?.backward()?;
+    // Of more than one number candle goes back from their sum.
+    let mut store = (y * dy)?.backward()?;
     sums.take(vars, &mut store)?;
     store.remove(x.as_tensor()).context("a layer gave no gradient to its input")
 }

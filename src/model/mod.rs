@@ -16,12 +16,14 @@ pub mod device;
 pub mod endpoints;
 mod engine;
 mod frozen;
+mod fused;
 mod gradient;
 mod group;
 pub mod hub;
 mod lora;
 mod peft;
 mod prompting;
+mod rows;
 pub mod runs;
 mod sampling;
 mod scratch;
@@ -55,7 +57,7 @@ pub use trie::Trie;
 pub use weights::{Keep, read_safetensors, write_safetensors};
 
 use crate::recipe::Precision;
-use batch::{Batch, Wanted, log_of_chosen};
+use batch::{Batch, Wanted};
 use lora::Lora;
 use transformer::Weights;
 
@@ -302,7 +304,7 @@ impl Policy {
     fn logprobs_in_graph(&self, weights: &Weights, groups: &[Group], temperature: f64) -> Result<Tensor> {
         let Wanted { batch, rows, targets } = Wanted::new(groups, &self.device)?;
         let hidden = transformer::hidden_of(&self.pass(&batch)?, weights, &batch, &rows)?;
-        Ok(log_of_chosen(&weights.logits(&hidden)?, &targets, temperature)?)
+        Ok(fused::log_of_chosen(&weights.logits(&hidden)?, &targets, temperature)?)
     }
 
     fn pass(&self, batch: &Batch) -> Result<transformer::Pass<'_>> {

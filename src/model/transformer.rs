@@ -4,17 +4,18 @@
 //! Rows are padded on the right, so that no real token ever looks at padding.
 //! Products may be computed in another number format than float32 ([`super::Policy::compute_in`]); the residual
 //! stream, norms, rotary positions, softmax and logits stay in float32.
-//! candle's fused `rms_norm`, `rope` and `softmax_last_dim` have no backward and pass no gradient without a word;
-//! none of them may be used here; the tests of `model/mod.rs` and `tests/golden_model.rs` watch.
+//! candle's fused `rms_norm`, `rope` and `softmax_last_dim` have no backward and pass no gradient without a word: they are used
+//! through `fused.rs`, which has one; the tests of `model/mod.rs` and `tests/golden_model.rs` watch.
 
 use anyhow::Result;
-use candle_core::{D, DType, Device, Tensor, Var};
-use candle_nn::ops;
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::batch::{Batch, Shared};
 use super::config::Config;
 use super::frozen::FrozenWeight;
+use super::fused::{masked_softmax, rms_norm, turned};
 use super::lora::Lora;
+use super::rows::Rows;
 
 /// One decoder layer's parameters; biases in Qwen2, head norms in Qwen3.
 pub(super) struct Layer {
@@ -231,10 +232,10 @@ pub(super) struct Pass<'a> {
     config: &'a Config,
     /// Number format of products.
     dtype: DType,
-    /// `[t, d/2]`, or `[b, 1, t, d/2]` where rows have positions of their own.
+    /// `[t, d/2]`, or `[b, t, d/2]` where rows have positions of their own.
     cos: Tensor,
     sin: Tensor,
-    /// `[t, t]` or `[b, 1, t, t]`: 0 where a token may look, -∞ elsewhere.
+    /// `[b, heads, t, t]`: 0 where a token may look, -∞ elsewhere.
     mask: Tensor,
     rows: usize,
     width: usize,
@@ -247,12 +248,14 @@ impl<'a> Pass<'a> {
         let mask = match &batch.shared {
             None => causal_mask(batch.width, device)?,
             Some(Shared { positions_n, mask }) => {
-                let shape = (batch.rows, 1, batch.width, config.head_dim / 2);
+                let shape = (batch.rows, batch.width, config.head_dim / 2);
                 cos = cos.index_select(positions_n, 0)?.reshape(shape)?;
                 sin = sin.index_select(positions_n, 0)?.reshape(shape)?;
                 mask.clone()
             }
         };
+        // Spread once for all layers.
+        let mask = mask.broadcast_as((batch.rows, config.heads, batch.width, batch.width))?.contiguous()?;
         Ok(Self { config, dtype, cos, sin, mask, rows: batch.rows, width: batch.width })
     }
 
@@ -265,29 +268,25 @@ impl<'a> Pass<'a> {
     fn normed_and_turned(&self, x: &Tensor, norm: Option<&Tensor>) -> candle_core::Result<Tensor> {
         let x = x.to_dtype(DType::F32)?;
         let x = match norm {
-            Some(weight) => norm_with_gradient(&x, weight, self.config.norm_eps)?,
+            Some(weight) => rms_norm(&x, weight, self.config.norm_eps)?,
             None => x,
         };
-        let half = self.config.head_dim / 2;
-        let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
-        let first = (a.broadcast_mul(&self.cos)? - b.broadcast_mul(&self.sin)?)?;
-        let second = (b.broadcast_mul(&self.cos)? + a.broadcast_mul(&self.sin)?)?;
-        Tensor::cat(&[&first, &second], D::Minus1)
+        turned(&x, &self.cos, &self.sin)
     }
 
     /// Attention up to, not including, the output projection: `[n, q·d]`.
     fn attention(&self, layer: &Layer, x_nh: &Tensor) -> candle_core::Result<Tensor> {
         let Config { heads, kv_heads, head_dim, norm_eps, .. } = *self.config;
         let (b, t) = (self.rows, self.width);
-        let x = norm_with_gradient(x_nh, &layer.input_norm, norm_eps)?.to_dtype(self.dtype)?;
+        let x = rms_norm(x_nh, &layer.input_norm, norm_eps)?.to_dtype(self.dtype)?;
         let q = self.normed_and_turned(&self.split(&layer.q.forward(&x)?, heads)?, layer.q_norm.as_ref())?;
         let k = self.normed_and_turned(&self.split(&layer.k.forward(&x)?, kv_heads)?, layer.k_norm.as_ref())?;
         let v = self.split(&layer.v.forward(&x)?, kv_heads)?;
         // The queries of one key head stand below each other, so that keys need not be repeated.
         let q = (q.reshape((b, kv_heads, heads / kv_heads * t, head_dim))? / (head_dim as f64).sqrt())?;
         let scores = q.to_dtype(self.dtype)?.matmul(&k.to_dtype(self.dtype)?.t()?)?.to_dtype(DType::F32)?;
-        let scores = scores.reshape((b, heads, t, t))?.broadcast_add(&self.mask)?;
-        let weights = ops::softmax(&scores, D::Minus1)?.reshape((b, kv_heads, heads / kv_heads * t, t))?;
+        let weights = masked_softmax(&scores.reshape((b, heads, t, t))?, &self.mask)?;
+        let weights = weights.reshape((b, kv_heads, heads / kv_heads * t, t))?;
         let mixed = weights.to_dtype(self.dtype)?.matmul(&v)?.reshape((b, heads, t, head_dim))?;
         mixed.transpose(1, 2)?.contiguous()?.reshape((b * t, heads * head_dim))
     }
@@ -295,31 +294,31 @@ impl<'a> Pass<'a> {
     /// The rest of a layer; it treats every token alone, so any choice of rows may be given.
     fn rest(&self, layer: &Layer, x: &Tensor, mixed: &Tensor) -> candle_core::Result<Tensor> {
         let x = (x + layer.o.forward(mixed)?.to_dtype(DType::F32)?)?;
-        let y = norm_with_gradient(&x, &layer.ffn_norm, self.config.norm_eps)?.to_dtype(self.dtype)?;
+        let y = rms_norm(&x, &layer.ffn_norm, self.config.norm_eps)?.to_dtype(self.dtype)?;
         let gated = (layer.gate.forward(&y)?.silu()? * layer.up.forward(&y)?)?;
         x + layer.down.forward(&gated)?.to_dtype(DType::F32)?
     }
 
-    /// One layer: float32 states of all tokens in; out those of `wanted` (indices into the tokens), or of all.
-    pub fn layer(&self, layer: &Layer, x: &Tensor, wanted: Option<&Tensor>) -> candle_core::Result<Tensor> {
+    /// One layer: float32 states of all tokens in; out those of `wanted`, or of all.
+    pub fn layer(&self, layer: &Layer, x: &Tensor, wanted: Option<&Rows>) -> candle_core::Result<Tensor> {
         let layer = &layer.cast(self.dtype)?;
         let mixed = self.attention(layer, x)?;
         match wanted {
             None => self.rest(layer, x, &mixed),
-            Some(wanted) => self.rest(layer, &x.index_select(wanted, 0)?, &mixed.index_select(wanted, 0)?),
+            Some(wanted) => self.rest(layer, &wanted.of(x)?, &wanted.of(&mixed)?),
         }
     }
 
     /// The final norm.
     pub fn normed(&self, weights: &Weights, x: &Tensor) -> candle_core::Result<Tensor> {
-        norm_with_gradient(x, &weights.norm.to_dtype(DType::F32)?, self.config.norm_eps)
+        rms_norm(x, &weights.norm.to_dtype(DType::F32)?, self.config.norm_eps)
     }
 }
 
-/// Hidden states after the final norm of chosen tokens: `[wanted, h]`, `wanted` being indices into the `n` tokens.
+/// Hidden states after the final norm of chosen tokens: `[wanted, h]`.
 ///
 /// The last layer's feed-forward is computed for the wanted tokens only.
-pub(super) fn hidden_of(pass: &Pass, weights: &Weights, batch: &Batch, wanted: &Tensor) -> Result<Tensor> {
+pub(super) fn hidden_of(pass: &Pass, weights: &Weights, batch: &Batch, wanted: &Rows) -> Result<Tensor> {
     let mut x = weights.embedded(&batch.ids_n)?;
     for (i, layer) in weights.layers.iter().enumerate() {
         let last = i + 1 == weights.layers.len();
@@ -337,12 +336,6 @@ pub(super) fn hidden_states(pass: &Pass, weights: &Weights, batch: &Batch) -> Re
     }
     let normed = pass.normed(weights, layers.last().unwrap_or(&embed))?;
     Ok(Hidden { embed, layers, normed })
-}
-
-/// RMS norm over the last dimension, from operations that have a gradient.
-fn norm_with_gradient(x: &Tensor, weight: &Tensor, eps: f64) -> candle_core::Result<Tensor> {
-    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
 }
 
 /// `[t, t]`: 0 where a position may look, -∞ at what comes after it.

@@ -107,6 +107,8 @@ pub struct Train {
     pub max_prompt_tokens: usize,
     /// Searches beside the examples, for each of them, that a rule labels where people did not (`association`).
     pub taught: f64,
+    /// Other queries that are answered in the context of each of these searches.
+    pub asked: usize,
     /// Share of the examples that come once more with a typing error in the query, to be mended.
     pub slips: f64,
     /// Share of the rewrites that come once more in a stranger's context, to be left alone.
@@ -155,6 +157,7 @@ impl Default for Train {
             keep: 2,
             max_prompt_tokens: 160,
             taught: 0.0,
+            asked: 0,
             slips: 0.0,
             strangers: 0.0,
             renamed: 0.0,

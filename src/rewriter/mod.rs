@@ -18,7 +18,9 @@ use crate::model::Cancel;
 use crate::task::Target;
 
 pub use answerable::{Answerable, Whose};
-pub use baselines::{Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, ValidQueries};
+pub use baselines::{
+    Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, Typed, ValidQueries,
+};
 pub use decoding::Decoder;
 pub use open::{RULES, newest_run};
 pub use policy::{MAX_NEW_TOKENS, PolicyRewriter};

@@ -6,7 +6,7 @@ use anyhow::{Error, Result, anyhow, bail};
 
 use super::{
     Answerable, Association, Cooccurrence, CopyRule, Decoder, Feedback, FrequentGain, MAX_NEW_TOKENS, Nearest,
-    PolicyRewriter, Rewriter, Transitions, ValidQueries, Whose, release,
+    PolicyRewriter, Rewriter, Transitions, Typed, ValidQueries, Whose, release,
 };
 use crate::model::{Keep, Policy, TAGGER, device, hub, runs};
 use crate::recipe::{Decoding, Mine, Recipe};
@@ -39,8 +39,9 @@ impl Rewriter {
                 Ok(Self::CopyRule(CopyRule::fit(&store.docs(&store.log(&recipe.name)?)?)))
             }
             "association" => {
+                let typed = learn(workspace, recipe, Typed::add)?;
                 let store = Store::open_existing(workspace)?;
-                Ok(Self::Association(Association::fit(&store.docs(&store.log(&recipe.name)?)?)))
+                Ok(Self::Association(Association::fit(&store.docs(&store.log(&recipe.name)?)?, typed)))
             }
             "cooccurrence" => {
                 let seen = learn(workspace, recipe, Transitions::add)?;

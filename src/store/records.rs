@@ -100,7 +100,7 @@ pub struct Session {
 }
 
 /// What a rewriter may look at besides the query: `c = (H_q, H_v, geo)` (WeWrite §2.2).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// Watched videos, newest first; the first is CoRe's `d_last`.
@@ -115,7 +115,7 @@ pub struct Context {
 }
 
 /// A watched video as a context holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
     /// Title.

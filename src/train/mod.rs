@@ -6,6 +6,7 @@ pub mod likelihood;
 pub mod mpo;
 pub mod optim;
 
+mod asked;
 mod augment;
 mod checkpoint;
 mod distant;
@@ -16,6 +17,7 @@ mod pretrain;
 mod reinforced;
 mod renaming;
 mod rollouts;
+mod sample;
 mod sft;
 mod start;
 mod tagging;

@@ -4,8 +4,10 @@
 //! be called) by `pretrain.context_weight`. The engine packs documents without padding.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rayon::prelude::*;
 
 use super::evaluate::Sample;
@@ -24,6 +26,13 @@ const SHOWN: usize = 6;
 
 /// The documents, as tokens.
 pub(super) struct Stream {
+    reader: Arc<Reader>,
+    /// The step behind the last one asked for, read while that one is learnt from.
+    ahead: Mutex<Option<(u64, JoinHandle<Result<Vec<Lessons>>>)>>,
+}
+
+/// What turns documents into lessons.
+struct Reader {
     corpus: Corpus,
     tokenizer: Tokenizer,
     max_tokens: usize,
@@ -46,32 +55,80 @@ pub(super) fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
 
 impl Stream {
     pub fn new(tokenizer: &Tokenizer, recipe: &Recipe) -> Self {
-        Self {
+        let reader = Reader {
             corpus: Corpus::new(&recipe.pretrain, recipe.seed),
             tokenizer: tokenizer.clone(),
             max_tokens: recipe.pretrain.max_tokens,
             context_weight: recipe.pretrain.context_weight as f32,
-        }
+        };
+        Self { reader: Arc::new(reader), ahead: Mutex::default() }
     }
 
+    /// The micro-batches of a step (from 0), documents of like length together: on a card a row is as wide as the longest.
     pub fn next_batch(&self, step: u64, train: &Train) -> Result<Vec<Lessons>> {
-        let first = step * train.accumulate as u64;
-        let batches =
-            (first..first + train.accumulate as u64).map(|b| self.lessons(b * train.batch as u64, train.batch));
-        batches.collect()
+        let (batch, accumulate) = (train.batch, train.accumulate);
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = match ahead.take() {
+            Some((of, reading)) if of == step => reading.join().map_err(|_| anyhow!("reading documents failed"))?,
+            _ => self.reader.step(step, batch, accumulate),
+        };
+        let reader = Arc::clone(&self.reader);
+        *ahead = Some((step + 1, std::thread::spawn(move || reader.step(step + 1, batch, accumulate))));
+        read
     }
 
     /// Some documents from a number on.
     pub fn lessons(&self, first: u64, documents: usize) -> Result<Lessons> {
-        let numbers = (first..first + documents as u64).into_par_iter();
-        let read = numbers.map(|n| self.lesson(&self.corpus.document(Set::Train, n))).collect::<Result<Vec<_>>>()?;
-        let (groups, weights) = read.into_iter().unzip();
+        let (groups, weights) = self.reader.lessons(first, documents)?.into_iter().unzip();
         Ok(Lessons { groups, weights })
     }
 
     pub fn largest_batch(&self, train: &Train) -> Vec<Group> {
-        let group = Group { prompt: vec![0], completions: vec![vec![0; self.max_tokens.saturating_sub(1)]] };
-        vec![group; train.batch]
+        let longest = self.reader.max_tokens.saturating_sub(1);
+        vec![Group { prompt: vec![0], completions: vec![vec![0; longest]] }; train.batch]
+    }
+
+    /// `loss` and `exact_match`, the latter also by kind of question, on documents that are never trained on.
+    pub fn evaluate(&self, policy: &Policy, train: &Train) -> Result<(BTreeMap<String, f64>, Vec<Sample>)> {
+        let reader = &self.reader;
+        let numbers = (0..train.eval_examples as u64).into_par_iter();
+        let documents: Vec<Document> = numbers.map(|n| reader.corpus.document(Set::HeldOut, n)).collect();
+        let (mut loss, mut total) = (0.0, 0.0);
+        for batch in documents.chunks(BATCH) {
+            let read = batch.par_iter().map(|document| reader.lesson(document)).collect::<Result<Vec<_>>>()?;
+            let (groups, weights): (Vec<Group>, Vec<Vec<f32>>) = read.into_iter().unzip();
+            let weights = weights.concat();
+            total += weights.iter().map(|w| f64::from(*w)).sum::<f64>();
+            loss += likelihood::loss(&policy.score(&groups, 1.0)?, &weights, 1.0);
+        }
+        let answers = reading::answers(policy, &documents)?;
+        let mut values = reading::exact_match(&answers);
+        values.insert("loss".into(), loss / total);
+        let samples = answers.into_iter().take(SHOWN).map(Sample::of_document);
+        Ok((values, samples.collect()))
+    }
+}
+
+impl Reader {
+    fn step(&self, step: u64, batch: usize, accumulate: usize) -> Result<Vec<Lessons>> {
+        let documents = batch * accumulate;
+        let mut read = self.lessons(step * documents as u64, documents)?;
+        if accumulate > 1 {
+            read.sort_by_key(|(group, _)| group.tokens());
+        }
+        let mut batches = Vec::with_capacity(accumulate);
+        while !read.is_empty() {
+            let rest = read.split_off(batch.min(read.len()));
+            let (groups, weights) = read.into_iter().unzip();
+            batches.push(Lessons { groups, weights });
+            read = rest;
+        }
+        Ok(batches)
+    }
+
+    fn lessons(&self, first: u64, documents: usize) -> Result<Vec<(Group, Vec<f32>)>> {
+        let numbers = (first..first + documents as u64).into_par_iter();
+        numbers.map(|n| self.lesson(&self.corpus.document(Set::Train, n))).collect()
     }
 
     /// A document as one sequence: its first token, and all the others as a completion of it.
@@ -85,24 +142,5 @@ impl Stream {
         weights.truncate(self.max_tokens);
         let completion = ids.split_off(1);
         Ok((Group { prompt: ids, completions: vec![completion] }, weights.split_off(1)))
-    }
-
-    /// `loss` and `exact_match`, the latter also by kind of question, on documents that are never trained on.
-    pub fn evaluate(&self, policy: &Policy, train: &Train) -> Result<(BTreeMap<String, f64>, Vec<Sample>)> {
-        let numbers = (0..train.eval_examples as u64).into_par_iter();
-        let documents: Vec<Document> = numbers.map(|n| self.corpus.document(Set::HeldOut, n)).collect();
-        let (mut loss, mut total) = (0.0, 0.0);
-        for batch in documents.chunks(BATCH) {
-            let read = batch.par_iter().map(|document| self.lesson(document)).collect::<Result<Vec<_>>>()?;
-            let (groups, weights): (Vec<Group>, Vec<Vec<f32>>) = read.into_iter().unzip();
-            let weights = weights.concat();
-            total += weights.iter().map(|w| f64::from(*w)).sum::<f64>();
-            loss += likelihood::loss(&policy.score(&groups, 1.0)?, &weights, 1.0);
-        }
-        let answers = reading::answers(policy, &documents)?;
-        let mut values = reading::exact_match(&answers);
-        values.insert("loss".into(), loss / total);
-        let samples = answers.into_iter().take(SHOWN).map(Sample::of_document);
-        Ok((values, samples.collect()))
     }
 }

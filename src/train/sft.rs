@@ -1,52 +1,75 @@
 //! Supervised fine-tuning: groups of one target, every token of it counting alike (WeWrite eq. 3).
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::augment::augment;
 use super::objective::Lessons;
 use super::pretrain::Stream;
+use crate::logs::Context;
 use crate::model::{Group, Tokenizer};
 use crate::recipe::{Recipe, Train};
 use crate::store::ExampleRow;
 use crate::task::Target;
+
+/// Most examples of a group; a context that more have in common makes several.
+const MOST: usize = 16;
 
 /// The encoded examples, and the order they come in.
 pub(super) struct Sft {
     groups: Vec<Group>,
     /// Of each completion token.
     weights: Vec<Vec<f32>>,
+    examples: usize,
     seed: u64,
     /// What is read along, and how many documents a micro-batch.
     replay: Option<(Stream, usize)>,
 }
 
 impl Sft {
-    /// Encodes every example once, those made from them ([`augment`]) too.
+    /// Encodes every example once, those made from them ([`augment`]) too. Where prompts are not learnt, examples in one context
+    /// are a group: what their prompts have in common is read once for all of them.
     pub fn new(tokenizer: &Tokenizer, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
         let train = &recipe.train;
-        let (mut groups, mut weights) = (Vec::new(), Vec::new());
-        for row in augment(rows, recipe) {
+        let rows = augment(rows, recipe);
+        let encode = |row: &ExampleRow| -> Result<(Vec<u32>, Vec<u32>)> {
             let target = Target::from_option(row.target.as_deref());
-            let mut prompt = tokenizer.prompt(&row.context, &row.query, train.max_prompt_tokens)?;
-            let answer = tokenizer.completion(&target)?;
+            let prompt = tokenizer.prompt(&row.context, &row.query, train.max_prompt_tokens)?;
+            Ok((prompt, tokenizer.completion(&target)?))
+        };
+        let encoded = rows.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let examples = rows.len();
+        let read_whole = train.prompt_weight > 0.0;
+        let together = if read_whole { (0..examples).map(|i| vec![i]).collect() } else { in_one_context(&rows) };
+        let (mut groups, mut weights) = (Vec::with_capacity(together.len()), Vec::with_capacity(together.len()));
+        for places in together {
+            let of_group: Vec<&(Vec<u32>, Vec<u32>)> = places.iter().map(|place| &encoded[*place]).collect();
             // What is learnt of the prompt is a completion of its first token.
-            let read = if train.prompt_weight > 0.0 { prompt.split_off(1) } else { Vec::new() };
-            let mut of_tokens = vec![train.prompt_weight as f32; read.len()];
-            of_tokens.resize(read.len() + answer.len(), 1.0);
-            groups.push(Group { prompt, completions: vec![[read, answer].concat()] });
+            let common = if read_whole { 1 } else { shared_start(&of_group) };
+            let mut group = Group { prompt: of_group[0].0[..common].to_vec(), completions: Vec::new() };
+            let mut of_tokens = Vec::new();
+            for (prompt, answer) in of_group {
+                of_tokens.resize(of_tokens.len() + prompt.len() - common, train.prompt_weight as f32);
+                of_tokens.resize(of_tokens.len() + answer.len(), 1.0);
+                group.completions.push([&prompt[common..], answer].concat());
+            }
+            groups.push(group);
             weights.push(of_tokens);
         }
         let documents = (train.replay * train.batch as f64).round() as usize;
         let replay = (documents > 0).then(|| (Stream::new(tokenizer, recipe), documents));
-        Ok(Self { groups, weights, seed: recipe.seed, replay })
+        Ok(Self { groups, weights, examples, seed: recipe.seed, replay })
     }
 
     /// What is encoded already.
     pub fn of(lessons: Lessons, seed: u64) -> Self {
-        Self { groups: lessons.groups, weights: lessons.weights, seed, replay: None }
+        let examples = lessons.groups.iter().map(|group| group.completions.len()).sum();
+        Self { groups: lessons.groups, weights: lessons.weights, examples, seed, replay: None }
     }
 
     /// The encoded examples, each with the weights of its tokens.
@@ -56,7 +79,7 @@ impl Sft {
 
     /// Training examples.
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.examples
     }
 
     /// The examples with most tokens, as many as a micro-batch holds.
@@ -109,6 +132,29 @@ impl Sft {
     }
 }
 
+/// Places of the examples of each context, in the order of the first of each.
+fn in_one_context(rows: &[ExampleRow]) -> Vec<Vec<usize>> {
+    let (mut groups, mut known): (Vec<Vec<usize>>, HashMap<&Context, usize>) = (Vec::new(), HashMap::new());
+    for (place, row) in rows.iter().enumerate() {
+        let group = *known.entry(&row.context).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(places) if places.len() < MOST => places.push(place),
+            _ => {
+                known.insert(&row.context, groups.len());
+                groups.push(vec![place]);
+            }
+        }
+    }
+    groups
+}
+
+/// Tokens that all prompts begin with.
+fn shared_start(encoded: &[&(Vec<u32>, Vec<u32>)]) -> usize {
+    let first = &encoded[0].0;
+    let common = |other: &Vec<u32>| first.iter().zip(other).take_while(|(a, b)| a == b).count();
+    encoded.iter().map(|(prompt, _)| common(prompt)).min().unwrap_or(first.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,7 +162,7 @@ mod tests {
     #[test]
     fn every_example_comes_once_a_pass_and_a_step_can_be_asked_for_alone() {
         let groups = (0..10).map(|i| Group { prompt: vec![i], completions: vec![vec![i]] }).collect();
-        let sft = Sft { groups, weights: vec![vec![1.0]; 10], seed: 5, replay: None };
+        let sft = Sft { groups, weights: vec![vec![1.0]; 10], examples: 10, seed: 5, replay: None };
         let train = Train { batch: 2, accumulate: 1, ..Train::default() };
         let groups = |step| sft.next_batch(step, &train).unwrap().into_iter().flat_map(|lessons| lessons.groups);
         let prompts = |step| groups(step).map(|g| g.prompt[0]).collect::<Vec<_>>();

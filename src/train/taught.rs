@@ -5,6 +5,7 @@
 //! model learns where to look; the people's own rewrites, beside them, tell it what to say. Training people, before training
 //! ends, alone. What these people watch is not all there is to watch: every second search is taught in a context in which
 //! documents of the catalogue take the place of what was watched, so that words which go together in titles do so for the model.
+//! And in each of these contexts `train.asked` other queries are answered too ([`Pool`]).
 
 use std::collections::HashSet;
 
@@ -13,9 +14,11 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::asked::Pool;
+use super::sample::Sample;
 use crate::logs::{Context, Doc, Seen, Session, context_before};
 use crate::recipe::{Mine, Recipe, stream};
-use crate::rewriter::Association;
+use crate::rewriter::{Association, Typed};
 use crate::store::{ExampleRow, LogInfo, Split, Store};
 
 /// Share of the searches that are taught in an imagined context.
@@ -39,7 +42,7 @@ pub(super) fn taught(
     let of_them = (wanted * rejects).round();
     let (mut left, mut said) = (Sample::of(of_them as usize), Sample::of((wanted - of_them) as usize));
     let mined: HashSet<(&str, i64)> = examples.iter().map(|row| (row.user.as_str(), row.time_ms)).collect();
-    let teacher = Teacher::new(store.docs(log)?, recipe);
+    let teacher = Teacher::new(store, log, recipe)?;
     let mut rng = stream(recipe.seed, "train taught", &[]);
     store.for_each_training_session(recipe, log, |session| {
         for index in 0..session.searches.len() {
@@ -53,19 +56,47 @@ pub(super) fn taught(
         }
         Ok(())
     })?;
-    Ok([said.rows, left.rows].concat())
+    let rows = [said.kept, left.kept].concat();
+    let mut rng = stream(recipe.seed, "train asked", &[]);
+    Ok(rows.into_iter().flat_map(|row| teacher.and_others(row, recipe.train.asked, &mut rng)).collect())
 }
 
-/// A rule, and the documents it was fitted on.
+/// A rule, what it was fitted on, and what can be asked.
 struct Teacher<'a> {
     rule: Association,
     docs: Vec<Doc>,
+    pool: Pool,
     mine: &'a Mine,
 }
 
 impl<'a> Teacher<'a> {
-    fn new(docs: Vec<Doc>, recipe: &'a Recipe) -> Self {
-        Self { rule: Association::fit(&docs), docs, mine: &recipe.mine }
+    fn new(store: &Store, log: &LogInfo, recipe: &'a Recipe) -> Result<Self> {
+        let (mut typed, mut pool) = (Typed::default(), Pool::sample());
+        let mut rng = stream(recipe.seed, "train asked pool", &[]);
+        store.for_each_training_session(recipe, log, |session| {
+            typed.add(&session, &recipe.mine);
+            session.searches.into_iter().for_each(|search| pool.offer(search.query, &mut rng));
+            Ok(())
+        })?;
+        Ok(Self::of(store.docs(log)?, typed, Pool::new(pool.kept), recipe))
+    }
+
+    fn of(docs: Vec<Doc>, typed: Typed, pool: Pool, recipe: &'a Recipe) -> Self {
+        Self { rule: Association::fit(&docs, typed), docs, pool, mine: &recipe.mine }
+    }
+
+    /// An example, and behind it other queries in its context with what the rule says of them: of each of `others` draws, one
+    /// that it knows enough about.
+    fn and_others(&self, row: ExampleRow, others: usize, rng: &mut ChaCha8Rng) -> Vec<ExampleRow> {
+        let drawn = (0..others).filter_map(|_| self.pool.draw(&self.rule, &row.context, rng));
+        let known = drawn.filter(|query| *query != row.query && self.rule.has_heard(query));
+        let answered = known.map(|query| ExampleRow {
+            query: query.to_owned(),
+            target: self.rule.rewrite(&row.context, query).rewrite,
+            ..row.clone()
+        });
+        let answered: Vec<ExampleRow> = answered.collect();
+        std::iter::once(row).chain(answered).collect()
     }
 
     /// What the rule says of a search; none where it knows too little, or the person was content with what it would change.
@@ -107,31 +138,6 @@ impl<'a> Teacher<'a> {
     }
 }
 
-/// A uniform sample of a stream of unknown length (reservoir sampling, Vitter 1985, algorithm R).
-struct Sample {
-    rows: Vec<ExampleRow>,
-    size: usize,
-    offered: usize,
-}
-
-impl Sample {
-    fn of(size: usize) -> Self {
-        Self { rows: Vec::new(), size, offered: 0 }
-    }
-
-    fn offer(&mut self, row: ExampleRow, rng: &mut ChaCha8Rng) {
-        self.offered += 1;
-        if self.rows.len() < self.size {
-            self.rows.push(row);
-            return;
-        }
-        let place = rng.random_range(0..self.offered);
-        if let Some(kept) = self.rows.get_mut(place) {
-            *kept = row;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +173,7 @@ mod tests {
     #[test]
     fn a_teacher_labels_what_failed_and_leaves_alone_what_it_would_not_change() {
         let recipe = Recipe::default();
-        let teacher = Teacher::new(docs(), &recipe);
+        let teacher = Teacher::of(docs(), Typed::default(), Pool::new(Vec::new()), &recipe);
         let said = |session: &Session| {
             let mut rng = stream(1, "test", &[]);
             let rows = (0..40).filter_map(|_| teacher.example(session, 0, &mut rng));

@@ -9,6 +9,7 @@ mod feedback;
 mod frequent_gain;
 mod nearest;
 mod postings;
+mod typed;
 
 use crate::logs::words;
 
@@ -18,6 +19,7 @@ pub use copy_rule::CopyRule;
 pub use feedback::Feedback;
 pub use frequent_gain::FrequentGain;
 pub use nearest::{Nearest, ValidQueries};
+pub use typed::Typed;
 
 /// A query as rules tell it from others: its words in lower case. Empty for a text without words.
 fn normal(query: &str) -> String {

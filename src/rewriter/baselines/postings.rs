@@ -33,8 +33,8 @@ impl Postings {
     }
 
     /// The rarest word that stands anywhere, the first of equals: the head of a query.
-    pub(super) fn rarest<'a>(&self, words: &'a [String]) -> Option<&'a String> {
-        let known = words.iter().filter(|word| self.texts.contains_key(*word));
+    pub(super) fn rarest<'a>(&self, words: impl IntoIterator<Item = &'a String>) -> Option<&'a String> {
+        let known = words.into_iter().filter(|word| self.texts.contains_key(*word));
         known.min_by_key(|word| self.texts[*word].len())
     }
 }
