@@ -95,6 +95,22 @@ impl<'a> Fresh<'a> {
         self.words.join(&unique)
     }
 
+    /// What a video about a sense is tagged with: some of its head, its gain term, its field, and words of its own.
+    pub fn tags(&self, sense: usize, rng: &mut ChaCha8Rng) -> Vec<String> {
+        let s = &self.senses[sense];
+        let named = [&self.heads[s.head], &s.gain, &self.categories[s.category].name];
+        let mut tags: Vec<String> = named.into_iter().chain(&s.own).cloned().collect();
+        tags.shuffle(rng);
+        tags.truncate(rng.random_range(1..=4));
+        let mut unique: Vec<String> = Vec::with_capacity(tags.len());
+        for tag in tags {
+            if !unique.contains(&tag) {
+                unique.push(tag);
+            }
+        }
+        unique
+    }
+
     /// A kind of video there is of a sense.
     pub fn facet(&self, sense: usize, rng: &mut ChaCha8Rng) -> Option<String> {
         self.categories[self.senses[sense].category].facets.choose(rng).cloned()

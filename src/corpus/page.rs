@@ -145,19 +145,18 @@ impl Page {
         self.ask_after(kind, &[], &[], None, query, target);
     }
 
-    /// A question in the form of a rewriting prompt, and its answer; titles and queries oldest first.
+    /// A question in the form of a rewriting prompt, and its answer; videos and queries oldest first.
     pub fn ask_after(
         &mut self,
         kind: Kind,
-        watched: &[String],
+        watched: &[Seen],
         queries: &[String],
         place: Option<String>,
         query: &str,
         target: Target,
     ) {
-        let seen = |title: &String| Seen { title: title.clone(), tags: Vec::new() };
         let context = Context {
-            watched: watched.iter().rev().map(seen).collect(),
+            watched: watched.iter().rev().cloned().collect(),
             queries: queries.iter().rev().cloned().collect(),
             place,
         };

@@ -8,15 +8,33 @@ use super::fresh::Fresh;
 use super::page::{Kind, Page};
 use super::slips::slip;
 use super::words::Words;
+use crate::logs::Seen;
 use crate::task::{IM_END, IM_START, SEARCHED, Target, WATCHED};
 
 /// Most people of a document.
 const PEOPLE: usize = 6;
+/// Share of the videos that have tags.
+const TAGGED: f64 = 0.6;
+/// Share of the documents that tell of their world first.
+const TOLD: f64 = 0.7;
+
+/// A video that one person watched.
+struct Video {
+    sense: usize,
+    shown: Seen,
+}
+
+impl Video {
+    /// Title and tags.
+    fn text(&self) -> String {
+        [std::slice::from_ref(&self.shown.title), &self.shown.tags].concat().join(" ")
+    }
+}
 
 /// What one person saw before the query.
 struct Before {
-    /// Oldest first, with the sense each is about.
-    watched: Vec<(usize, String)>,
+    /// Oldest first.
+    watched: Vec<Video>,
     queries: Vec<String>,
     place: Option<String>,
 }
@@ -24,7 +42,7 @@ struct Before {
 /// Some of the world first, then people one after another.
 pub(super) fn write(words: &Words, page: &mut Page, rng: &mut ChaCha8Rng) {
     let fresh = Fresh::new(words, rng);
-    if rng.random_bool(0.5) {
+    if rng.random_bool(TOLD) {
         tell(&fresh, page, rng);
     }
     let people = rng.random_range(1..=PEOPLE);
@@ -58,16 +76,18 @@ fn person(fresh: &Fresh, page: &mut Page, rng: &mut ChaCha8Rng) {
     let mood = rng.random_range(0..fresh.senses.len());
     let before = before(fresh, mood, rng);
     // A query's words count as known when they stand in the document, this person's context included.
-    let titles: Vec<String> = before.watched.iter().map(|(_, title)| title.clone()).collect();
     let (kind, query, target) = question(fresh, page, &before, mood, rng);
-    page.ask_after(kind, &titles, &before.queries, before.place, &query, target);
+    let watched: Vec<Seen> = before.watched.into_iter().map(|video| video.shown).collect();
+    page.ask_after(kind, &watched, &before.queries, before.place, &query, target);
 }
 
 fn before(fresh: &Fresh, mood: usize, rng: &mut ChaCha8Rng) -> Before {
     let any = |rng: &mut ChaCha8Rng| rng.random_range(0..fresh.senses.len());
     let watched = (0..rng.random_range(1..=4)).map(|_| {
         let sense = if rng.random_bool(0.75) { mood } else { any(rng) };
-        (sense, fresh.title(sense, rng))
+        let title = fresh.title(sense, rng);
+        let tags = if rng.random_bool(TAGGED) { fresh.tags(sense, rng) } else { Vec::new() };
+        Video { sense, shown: Seen { title, tags } }
     });
     let watched = watched.collect();
     let earlier = *[0, 0, 1, 2].choose(rng).unwrap_or(&0);
@@ -109,14 +129,15 @@ fn clear(fresh: &Fresh, sense: usize, rng: &mut ChaCha8Rng) -> String {
 /// by which word the sense goes, the query is left alone.
 fn open(fresh: &Fresh, page: &Page, before: &Before, head: usize, rng: &mut ChaCha8Rng) -> (Kind, String, Target) {
     let of_head = |sense: usize| fresh.senses[sense].head == head;
-    let told = before.watched.iter().rev().find(|(sense, title)| of_head(*sense) && fresh.tells(*sense, title));
-    let sense = told.map(|(sense, _)| *sense);
+    let told =
+        before.watched.iter().rev().find(|video| of_head(video.sense) && fresh.tells(video.sense, &video.text()));
+    let sense = told.map(|video| video.sense);
     let any = fresh.senses.iter().position(|s| s.head == head).unwrap_or(0);
     let facet = fresh.facet(sense.unwrap_or(any), rng).filter(|_| rng.random_bool(0.2)).unwrap_or_default();
     let query = fresh.words.join(&[fresh.heads[head].as_str(), &facet]);
     let known = sense.filter(|sense| {
         let gain = &fresh.senses[*sense].gain;
-        page.shows(gain) || before.watched.iter().any(|(_, title)| title.contains(gain.as_str()))
+        page.shows(gain) || before.watched.iter().any(|video| video.text().contains(gain.as_str()))
     });
     match known {
         Some(sense) => {
@@ -147,7 +168,7 @@ fn mistyped(
         _ => fresh.by_own_word(mood, rng),
     };
     let query = slip(fresh.words, &meant, rng)?;
-    let stands = |word: &str| page.shows(word) || before.watched.iter().any(|(_, title)| title.contains(word));
+    let stands = |word: &str| page.shows(word) || before.watched.iter().any(|video| video.text().contains(word));
     let words: Vec<&str> = if fresh.words.glue.is_empty() { vec![&meant] } else { meant.split(' ').collect() };
     words.into_iter().all(stands).then_some((Kind::Mend, query, Target::Rewrite(meant)))
 }

@@ -2,7 +2,8 @@
 //!
 //! candle's graph keeps every intermediate tensor of every layer, and its backward pass keeps a gradient of each
 //! leaf, constants such as masks and frozen norms among them. Here the forward pass keeps each layer's input alone, and
-//! the way back computes a layer again before it goes through it: a third more products, and the memory of one layer.
+//! the way back computes a layer again before it goes through it: a third more products, and the memory of one layer. Small
+//! models keep their layers' graphs instead.
 
 use std::collections::HashMap;
 
@@ -13,8 +14,19 @@ use candle_core::{Tensor, TensorId, Var};
 use super::batch::{Batch, Wanted};
 use super::fused::log_of_chosen;
 use super::gradient::{Pass, Slope, all_slopes, check_temperature};
-use super::rows::embedding_gradient;
-use super::{Group, Policy};
+use super::rows::{Rows, embedding_gradient};
+use super::{Group, Policy, transformer};
+
+/// A model of fewer parameters keeps all that its layers computed until the way back, unless `train.recompute` says otherwise.
+const KEPT: usize = 100_000_000;
+
+/// A layer on the way forward.
+struct Step {
+    /// What went in, as a leaf of a graph of its own.
+    x: Var,
+    /// What came out, where it is kept.
+    y: Option<Tensor>,
+}
 
 /// What one layer's way back adds to the gradients of the parameters.
 struct Sums(HashMap<TensorId, Tensor>);
@@ -51,14 +63,10 @@ impl Policy {
         self.check_groups(groups)?;
         let Wanted { batch, rows, targets } = Wanted::new(groups, &self.device)?;
         let pass = self.pass(&batch)?;
-        let last = self.plain.layers.len() - 1;
-        let rows_of = |at: usize| (at == last).then_some(&rows);
-        let mut inputs = vec![self.plain.embedded(&batch.ids_n)?];
-        for (at, layer) in self.plain.layers.iter().enumerate() {
-            inputs.push(pass.layer(layer, &inputs[at], rows_of(at))?);
-        }
+        let embedded = self.plain.embedded(&batch.ids_n)?;
+        let (mut steps, x) = self.forwards(&pass, embedded, &rows)?;
         let (vars, mut sums) = (self.vars(), Sums(HashMap::new()));
-        let top = variable(&mut inputs)?;
+        let top = Var::from_tensor(&x)?;
         let logits = self.tracked.logits(&pass.normed(&self.tracked, &top)?)?;
         let logprobs = log_of_chosen(&logits, &targets, temperature)?;
         let values = logprobs.to_vec1::<f32>()?;
@@ -66,8 +74,12 @@ impl Policy {
         let mut dx = back(&logprobs, &slopes, &top, vars, &mut sums)?;
         drop((logits, logprobs));
         for (at, layer) in self.tracked.layers.iter().enumerate().rev() {
-            let x = variable(&mut inputs)?;
-            dx = back(&pass.layer(layer, &x, rows_of(at))?, &dx, &x, vars, &mut sums)?;
+            let Step { x, y } = steps.pop().context("a layer has an input")?;
+            let y = match y {
+                Some(y) => y,
+                None => pass.layer(layer, &x, self.rows_of(at, &rows))?,
+            };
+            dx = back(&y, &dx, &x, vars, &mut sums)?;
         }
         if self.lora.is_none() {
             self.back_to_embedding(&batch, &dx, &mut sums)?;
@@ -78,18 +90,32 @@ impl Policy {
         Ok(Pass { logprobs: values, grads: vars.iter().map(&mut take).collect::<Result<_>>()? })
     }
 
+    /// Every layer's step, and what comes out of the last.
+    fn forwards(&self, pass: &transformer::Pass, mut x: Tensor, rows: &Rows) -> Result<(Vec<Step>, Tensor)> {
+        let keeps = !self.recompute && self.parameters() < KEPT;
+        let layers = if keeps { &self.tracked.layers } else { &self.plain.layers };
+        let mut steps = Vec::with_capacity(layers.len());
+        for (at, layer) in layers.iter().enumerate() {
+            let input = Var::from_tensor(&x)?;
+            let from = if keeps { input.as_tensor() } else { &x };
+            let y = pass.layer(layer, from, self.rows_of(at, rows))?;
+            x = y.detach();
+            steps.push(Step { x: input, y: keeps.then_some(y) });
+        }
+        Ok((steps, x))
+    }
+
+    /// The last layer is computed for those rows alone that are asked for.
+    fn rows_of<'a>(&self, at: usize, rows: &'a Rows) -> Option<&'a Rows> {
+        (at + 1 == self.plain.layers.len()).then_some(rows)
+    }
+
     fn back_to_embedding(&self, batch: &Batch, dx: &Tensor, sums: &mut Sums) -> Result<()> {
         let embed = &self.base[0].1;
         ensure!(embed.dims() == self.plain.embed.dims(), "the first parameter is not the embedding");
         sums.add(embed, embedding_gradient(&batch.ids_n, dx, self.config.vocab)?)?;
         Ok(())
     }
-}
-
-/// The newest input as a leaf of a graph of its own.
-fn variable(inputs: &mut Vec<Tensor>) -> Result<Var> {
-    let input = inputs.pop().context("a layer has an input")?;
-    Ok(Var::from_tensor(&input)?)
 }
 
 /// Goes back from `y` with slope `dy` to `x`: the gradients of variables on the way go into `sums`, that of `x` is given.

@@ -9,6 +9,9 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, D, Layout, Resu
 use candle_nn::ops;
 use candle_nn::rotary_emb::rope;
 
+/// Parts into which a long sum is cut, at most.
+const PARTS: usize = 512;
+
 /// A result that was computed already, as the forward pass of an operation.
 fn known_on_cpu(y: &Tensor) -> Result<(CpuStorage, Shape)> {
     let (storage, _) = y.storage_and_layout();
@@ -26,6 +29,15 @@ fn known_on_card(y: &Tensor) -> Result<(CudaStorage, Shape)> {
 fn row_sums(x: &Tensor, scale: f64) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     x.matmul(&(Tensor::ones((width, width), x.dtype(), x.device())? * scale)?)
+}
+
+/// The sum of the rows of `x` `[n, m]`: of equal parts of them at once, then of these.
+fn column_sums(x: &Tensor) -> Result<Tensor> {
+    let (n, width) = x.dims2()?;
+    let parts = (1..=PARTS.min(n)).rev().find(|parts| n.is_multiple_of(*parts)).unwrap_or(1);
+    let ones = |shape| Tensor::ones(shape, x.dtype(), x.device());
+    let of_parts = ones((parts, 1, n / parts))?.matmul(&x.reshape((parts, n / parts, width))?)?;
+    ones((1, 1, parts))?.matmul(&of_parts.reshape((1, parts, width))?)?.reshape(width)
 }
 
 /// Rows of any shape as `[n, m]`.
@@ -102,7 +114,7 @@ impl CustomOp2 for RmsNorm {
         let g = (&dy * spread)?;
         let along = row_sums(&(&g * &x)?, share)?;
         let normed = (&x * &r)?;
-        let dw = Tensor::ones((1, n), x.dtype(), x.device())?.matmul(&(&dy * &normed)?)?.squeeze(0)?;
+        let dw = column_sums(&(&dy * &normed)?)?;
         let dx = (&r * (g - ((normed * &r)? * along)?)?)?;
         Ok((Some(dx.reshape(shape)?), Some(dw)))
     }

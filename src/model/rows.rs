@@ -80,12 +80,13 @@ impl CustomOp1 for Rows {
 /// with the table of who looked up what.
 pub(super) fn embedding_gradient(ids: &Tensor, dx: &Tensor, vocab: usize) -> Result<Tensor> {
     let (n, width) = dx.dims2()?;
-    let all = Tensor::arange(0, vocab as u32, ids.device())?.unsqueeze(0)?;
     let mut sum = Tensor::zeros((vocab, width), DType::F32, ids.device())?;
     let rows = (TABLE / vocab).max(1);
     for from in (0..n).step_by(rows) {
         let some = rows.min(n - from);
-        let table = ids.narrow(0, from, some)?.unsqueeze(1)?.broadcast_eq(&all)?.to_dtype(DType::F32)?;
+        let looked_up = ids.narrow(0, from, some)?.unsqueeze(1)?.contiguous()?;
+        let ones = Tensor::ones((some, 1), DType::F32, ids.device())?;
+        let table = Tensor::zeros((some, vocab), DType::F32, ids.device())?.scatter_add(&looked_up, &ones, 1)?;
         sum = (sum + table.t()?.matmul(&dx.narrow(0, from, some)?.contiguous()?)?)?;
     }
     Ok(sum)

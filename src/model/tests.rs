@@ -68,7 +68,8 @@ fn adapted(policy: Policy, settings: LoraSettings) -> Policy {
 
 #[test]
 fn the_engine_and_the_graph_agree_on_values_and_gradients() {
-    for policy in policies() {
+    let recomputing = policies().into_iter().map(|policy| policy.recomputing(true));
+    for policy in policies().into_iter().chain(recomputing) {
         let (family, groups) = (policy.config.family, groups());
         for temperature in [1.0, 0.6] {
             // A slope that differs from group to group and from token to token.
