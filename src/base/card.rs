@@ -30,9 +30,9 @@ pub(super) fn write(workspace: &Path, run: &str, step: &Path, policy: &Policy) -
         .with_context(|| format!("{} is missing: only a run of this program has a card", path.display()))?;
     let made: Value = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
     let reader = Reader::open(workspace)?;
-    let (points, seconds) = history(&reader, run)?;
+    let History { points, seconds, computed_by } = history(&reader, run)?;
     let mut card = String::from("# A base that reads its context\n\n");
-    facts(&mut card, &made, policy, seconds)?;
+    facts(&mut card, &made, policy, &format!("{:.0} minutes by the clock on {computed_by}", seconds / 60.0))?;
     curve(&mut card, &points)?;
     probes(&mut card, &reader)?;
     card += "\n## Limits\n\n\
@@ -42,10 +42,12 @@ pub(super) fn write(workspace: &Path, run: &str, step: &Path, policy: &Policy) -
     Ok(card)
 }
 
-fn facts(card: &mut String, made: &Value, policy: &Policy, seconds: f64) -> Result<()> {
+fn facts(card: &mut String, made: &Value, policy: &Policy, time: &str) -> Result<()> {
     let at = |path: &str| made.pointer(path).map_or("?".to_owned(), ToString::to_string);
     let c = &policy.config;
     let tokens = made["num_tokens"].as_f64().unwrap_or(f64::NAN);
+    let count = |path: &str| made.pointer(path).and_then(Value::as_u64).unwrap_or(1);
+    let documents = count("/fingerprint/train/batch") * count("/fingerprint/train/accumulate");
     writeln!(
         card,
         "Made by `core pretrain` from nothing and exported by `core base export`; this page is written by the latter.\n\n\
@@ -56,7 +58,7 @@ fn facts(card: &mut String, made: &Value, policy: &Policy, seconds: f64) -> Resu
          | seed | {} |\n\
          | steps | {} of {} documents, peak learning rate {} |\n\
          | tokens | {:.0} million |\n\
-         | time | {:.0} minutes by the clock on {} threads, {:?} products |\n\
+         | time | {time} |\n\
          | licence | Apache-2.0; word lists: datasets/words-en, datasets/words-zh |",
         c.layers,
         c.hidden,
@@ -70,12 +72,9 @@ fn facts(card: &mut String, made: &Value, policy: &Policy, seconds: f64) -> Resu
         at("/fingerprint/pretrain"),
         at("/fingerprint/seed"),
         at("/step"),
-        at("/fingerprint/train/batch"),
+        documents,
         at("/fingerprint/train/lr"),
         tokens / 1e6,
-        seconds / 60.0,
-        std::thread::available_parallelism().map_or(1, usize::from),
-        simd_level(),
     )?;
     Ok(())
 }
@@ -118,9 +117,19 @@ fn probes(card: &mut String, reader: &Reader) -> Result<()> {
     Ok(())
 }
 
+/// What the journal has of a run.
+struct History {
+    points: Vec<Point>,
+    seconds: f64,
+    /// This machine, unless the run says that a card computed it.
+    computed_by: String,
+}
+
 /// Evaluations of all runs of a name that went on from one another, and the seconds they took.
-fn history(reader: &Reader, name: &str) -> Result<(Vec<Point>, f64)> {
+fn history(reader: &Reader, name: &str) -> Result<History> {
     let (mut points, mut seconds) = (BTreeMap::new(), 0.0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut computed_by = format!("{threads} threads, {:?} products", simd_level());
     let mut runs: Vec<_> = reader.runs()?.into_iter().filter(|r| r.verb == "train" && r.name == name).collect();
     runs.reverse();
     for run in runs {
@@ -131,15 +140,22 @@ fn history(reader: &Reader, name: &str) -> Result<(Vec<Point>, f64)> {
             let Some(last) = events.last() else { break };
             after = last.id;
             for logged in events {
-                let Event::Metrics { step, split, values, .. } = logged.event else { continue };
-                match split.as_str() {
-                    "train" => tokens = values.get("num_tokens").copied().unwrap_or(tokens),
-                    _ => drop(points.insert(step, Point { step, tokens, values })),
+                match logged.event {
+                    Event::Metrics { split, values, .. } if split == "train" => {
+                        tokens = values.get("num_tokens").copied().unwrap_or(tokens);
+                    }
+                    Event::Metrics { step, values, .. } => drop(points.insert(step, Point { step, tokens, values })),
+                    Event::Note { text } => {
+                        if let Some(card) = text.strip_suffix(" computes") {
+                            card.clone_into(&mut computed_by);
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
     }
-    Ok((points.into_values().collect(), seconds))
+    Ok(History { points: points.into_values().collect(), seconds, computed_by })
 }
 
 /// The first, the last, and some between whose steps grow by about the same factor.

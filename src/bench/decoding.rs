@@ -11,7 +11,7 @@ use crate::journal::{Cell, Progress, Table, stop, words};
 use crate::judge::cells;
 use crate::model::Cancel;
 use crate::recipe::{Decoding, Recipe};
-use crate::rewriter::{Answerable, Decoder, MAX_NEW_TOKENS, Rewriter, Whose};
+use crate::rewriter::{Answerable, Decoder, MAX_NEW_TOKENS, Rewriter, Whose, vocabulary};
 use crate::store::{Split, Store};
 use crate::task::Target;
 
@@ -136,8 +136,13 @@ pub fn run(workspace: &Path, recipe: &Recipe, model: &str, limit: usize) -> Resu
     let (mut decoders, mut build_s) = (Vec::new(), 0.0);
     for decoding in Decoding::ALL {
         let started = Instant::now();
-        decoders.push(Decoder::new(decoding, rewriter.tokenizer(), valid.spellings(), MAX_NEW_TOKENS)?);
-        build_s = started.elapsed().as_secs_f64();
+        decoders.push(match decoding {
+            Decoding::Words => Decoder::words(rewriter.tokenizer(), vocabulary(workspace, recipe)?)?,
+            _ => Decoder::new(decoding, rewriter.tokenizer(), valid.spellings(), MAX_NEW_TOKENS)?,
+        });
+        if decoding == Decoding::Constrained {
+            build_s = started.elapsed().as_secs_f64();
+        }
     }
     let before = Times::now();
     let mut tallies: Vec<Tally> = decoders.iter().map(|_| Tally::default()).collect();

@@ -1,13 +1,16 @@
 //! Decoding: what is the same wherever the decoder runs. Rows of a batch are drawn for, and leave when they end.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::cancel::Cancel;
 use super::config::Config;
-use super::sampling::{Decoding, distribution, draw, log_probability, only};
-use super::trie::{Next, Place, Trie};
+use super::sampling::{Decoding, Within, distribution, draw, log_probability, only};
+use super::trie::{Next, Place, Step, Trie};
+use super::word_trie::WordTrie;
 
 /// Rows decoded together; more are decoded in turns, to bound the memory of prompts and caches.
 const ROWS_AT_ONCE: usize = 64;
@@ -36,7 +39,7 @@ pub(super) fn generate(
     decode: impl Fn(&mut [Row]) -> Result<()>,
 ) -> Result<Vec<Completion>> {
     settings.check()?;
-    if let Some(largest) = settings.within.as_ref().map(|trie| trie.largest()) {
+    if let Some(largest) = settings.within.as_ref().map(largest_of) {
         ensure!(
             (largest as usize) < config.vocab,
             "completions with id {largest} are of another tokenizer: the model's vocabulary has {} ids",
@@ -55,6 +58,66 @@ pub(super) fn generate(
         completions.extend(rows.into_iter().map(|row| row.out));
     }
     Ok(completions)
+}
+
+fn largest_of(within: &Within) -> u32 {
+    match within {
+        Within::One(trie) => trie.largest(),
+        Within::Each(words) => words.iter().flatten().map(WordTrie::largest).max().unwrap_or(0),
+    }
+}
+
+/// What one row is kept within.
+#[derive(Clone, Copy)]
+enum Walked<'a> {
+    Trie(&'a Trie),
+    Words(&'a WordTrie),
+}
+
+impl<'a> Walked<'a> {
+    fn of(within: Option<&'a Within>, row: usize) -> Option<Self> {
+        match within? {
+            Within::One(trie) => Some(Self::Trie(trie)),
+            Within::Each(words) => words.get(row)?.as_ref().map(Self::Words),
+        }
+    }
+
+    fn start(self) -> Place {
+        match self {
+            Self::Trie(trie) => trie.start(),
+            Self::Words(_) => WordTrie::start(),
+        }
+    }
+
+    fn after(self, at: Place, id: u32) -> Option<Place> {
+        match self {
+            Self::Trie(trie) => trie.after(at, id),
+            Self::Words(words) => words.after(at, id),
+        }
+    }
+
+    fn next(self, at: Place) -> Next {
+        match self {
+            Self::Trie(trie) => trie.next(at),
+            Self::Words(words) => words.next(at),
+        }
+    }
+
+    /// Whether one completion alone may be said.
+    fn decides(self) -> bool {
+        let mut at = self.start();
+        while let Next::Forced((_, behind)) = self.next(at) {
+            at = behind;
+        }
+        matches!(self.next(at), Next::Over)
+    }
+
+    fn steps(self, at: Place) -> Cow<'a, [Step]> {
+        match self {
+            Self::Trie(trie) => trie.steps(at),
+            Self::Words(words) => words.steps(at),
+        }
+    }
 }
 
 /// Checks that ids can be fed to the decoder.
@@ -85,8 +148,8 @@ pub(super) struct Row<'a> {
     out: Completion,
     /// Tokens of it that the decoder has been fed.
     fed: usize,
-    /// Where it stands among the completions that may be said.
-    at: Option<Place>,
+    /// The completions that may be said, and where it stands among them.
+    within: Option<(Walked<'a>, Place)>,
     done: bool,
 }
 
@@ -94,7 +157,7 @@ impl<'a> Row<'a> {
     fn new(
         config: &Config,
         prompt: &'a [u32],
-        settings: &Decoding,
+        settings: &'a Decoding,
         (seed, index): (u64, usize),
         cancel: &'a Cancel,
     ) -> Self {
@@ -105,10 +168,9 @@ impl<'a> Row<'a> {
         // A row without room is not even prefilled.
         let limit = if cancel.is_set() { 0 } else { limit };
         let out = Completion { ids: Vec::new(), logprobs: Vec::new(), finished: false, forwards: 0 };
-        let within = settings.within.as_deref();
-        let at = within.map(Trie::start);
-        let mut row = Self { prompt, limit, cancel, rng, out, fed: 0, at, done: limit == 0 };
-        if within.is_some_and(|trie| trie.len() == 1) {
+        let within = Walked::of(settings.within.as_ref(), index).map(|walked| (walked, walked.start()));
+        let mut row = Self { prompt, limit, cancel, rng, out, fed: 0, within, done: limit == 0 };
+        if within.is_some_and(|(walked, _)| walked.decides()) {
             row.follow(settings);
         }
         row
@@ -127,16 +189,16 @@ impl<'a> Row<'a> {
             1.0 => Vec::new(),
             _ => [self.prompt, &self.out.ids].concat(),
         };
-        match (settings.within.as_deref(), self.at) {
-            (Some(trie), Some(at)) => {
-                let steps = trie.steps(at);
+        match self.within {
+            Some((walked, at)) => {
+                let steps = walked.steps(at);
                 let logits = only(logits, steps.iter().map(|(id, _)| *id));
                 let id = draw(&distribution(&logits, &previous, settings)?, &mut self.rng);
-                self.at = trie.after(at, id);
+                self.within = walked.after(at, id).map(|behind| (walked, behind));
                 self.say(id, settings);
                 self.follow(settings);
             }
-            _ => {
+            None => {
                 let id = draw(&distribution(logits, &previous, settings)?, &mut self.rng);
                 self.out.logprobs.push(log_probability(logits, id));
                 self.say(id, settings);
@@ -147,10 +209,10 @@ impl<'a> Row<'a> {
 
     /// Says what can be said in one way only, without asking the model.
     fn follow(&mut self, settings: &Decoding) {
-        while let (false, Some(trie), Some(at)) = (self.done, settings.within.as_deref(), self.at) {
-            match trie.next(at) {
+        while let (false, Some((walked, at))) = (self.done, self.within) {
+            match walked.next(at) {
                 Next::Forced((id, behind)) => {
-                    self.at = Some(behind);
+                    self.within = Some((walked, behind));
                     self.say(id, settings);
                 }
                 Next::Choice => return,

@@ -33,6 +33,7 @@ mod tokenizer;
 mod transformer;
 mod trie;
 mod weights;
+mod word_trie;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -55,6 +56,7 @@ pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
 pub use trie::Trie;
 pub use weights::{Keep, read_safetensors, write_safetensors};
+pub use word_trie::WordTrie;
 
 use crate::recipe::Precision;
 use batch::{Batch, Wanted};

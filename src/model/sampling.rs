@@ -8,6 +8,7 @@ use rand::Rng;
 
 use super::engine::log_sum_exp;
 use super::trie::Trie;
+use super::word_trie::WordTrie;
 
 /// How completions are decoded. The filters are those of transformers' `generate`, in its order:
 /// repetition penalty, temperature, top-k, top-p, min-p.
@@ -29,7 +30,16 @@ pub struct Decoding {
     pub eos: Vec<u32>,
     /// The completions that may be said; all when there is none. Logits of tokens that lead to no such completion are left
     /// out before anything else, and where one token alone is left the model is not asked.
-    pub within: Option<Arc<Trie>>,
+    pub within: Option<Within>,
+}
+
+/// What completions are kept within.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Within {
+    /// The same for all.
+    One(Arc<Trie>),
+    /// Of each prompt its own, in their order; nothing for one that may say anything.
+    Each(Arc<Vec<Option<WordTrie>>>),
 }
 
 impl Decoding {
@@ -57,7 +67,13 @@ impl Decoding {
     /// The same, but of these completions alone.
     #[must_use]
     pub fn within(self, completions: Arc<Trie>) -> Self {
-        Self { within: Some(completions), ..self }
+        Self { within: Some(Within::One(completions)), ..self }
+    }
+
+    /// The same, but of each prompt's own words alone.
+    #[must_use]
+    pub fn within_words(self, words: Vec<Option<WordTrie>>) -> Self {
+        Self { within: Some(Within::Each(Arc::new(words))), ..self }
     }
 
     /// Checks the ranges.

@@ -23,7 +23,7 @@ pub struct Trie {
 
 /// A place between two tokens of some completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(CompiledAddr);
+pub(super) struct Place(pub CompiledAddr);
 
 /// A token that can come next, and the place behind it.
 pub(super) type Step = (u32, Place);

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Fake, Lora, Mpo, Ratio, Recipe, Relevance, World};
+use super::{Decoding, Fake, Lora, Mpo, Ratio, Recipe, Relevance, World};
 
 /// Refuses the first value out of bounds.
 pub(super) fn check(r: &Recipe) -> Result<()> {
@@ -55,6 +55,11 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     );
     ensure!(g.temperature > 0.0, "grpo.temperature is 0: completions of one prompt would all be the same");
     ensure!(g.resample <= 16, "grpo.resample is {}: use 16 or less", g.resample);
+    for (key, decoding) in [("grpo.decoding", g.decoding), ("mpo.decoding", r.mpo.decoding)] {
+        let serves = decoding == Decoding::Words;
+        ensure!(!serves, "{key} is \"words\", which is for rewriting.decoding alone: use free, constrained or mixed");
+    }
+    ensure!(r.train.asked <= 64, "train.asked is {}: use 64 or less", r.train.asked);
     r.rollouts.check()?;
     check_relevance(&r.relevance)?;
     check_ratio(&r.ratio)?;

@@ -30,11 +30,15 @@ pub enum Decoding {
     /// the model would rather leave alone. An answer that was valid costs what a free one costs, any other three ways: free,
     /// constrained, and a pass over both ends.
     Mixed,
+    /// `<reject>`, or words that were typed or watched, and for a typed word that nobody knows those that are a slip away, in
+    /// which case it is not left alone. So nothing is said that neither the query nor its context gives a reason for. Texts that are not written in words with
+    /// blanks between them are answered freely. For serving alone: what is tried in training is not kept to it.
+    Words,
 }
 
 impl Decoding {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Free, Self::Constrained, Self::Mixed];
+    pub const ALL: [Self; 4] = [Self::Free, Self::Constrained, Self::Mixed, Self::Words];
 
     /// As a recipe says it.
     #[must_use]
@@ -43,6 +47,7 @@ impl Decoding {
             Self::Free => "free",
             Self::Constrained => "constrained",
             Self::Mixed => "mixed",
+            Self::Words => "words",
         }
     }
 }

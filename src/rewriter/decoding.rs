@@ -5,6 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 
+use super::{Vocabulary, Wordwise};
+use crate::logs::Context;
 use crate::model::{self, Cancel, Completion, Group, Policy, Tokenizer, Trie};
 use crate::recipe::Decoding;
 use crate::task::Target;
@@ -17,6 +19,7 @@ pub struct Decoder {
     valid: Option<Arc<Trie>>,
     reject: Vec<u32>,
     too_long: usize,
+    words: Option<Arc<Wordwise>>,
 }
 
 impl Decoder {
@@ -26,7 +29,16 @@ impl Decoder {
     /// A tokenizer that can carry no template.
     pub fn free(tokenizer: &Tokenizer) -> Result<Self> {
         let reject = tokenizer.completion(&Target::Reject)?;
-        Ok(Self { decoding: Decoding::Free, valid: None, reject, too_long: 0 })
+        Ok(Self { decoding: Decoding::Free, valid: None, reject, too_long: 0, words: None })
+    }
+
+    /// Within the words of each request.
+    ///
+    /// # Errors
+    /// A tokenizer that can carry no template.
+    pub fn words(tokenizer: &Tokenizer, vocabulary: Vocabulary) -> Result<Self> {
+        let words = Some(Arc::new(Wordwise::new(tokenizer, vocabulary)?));
+        Ok(Self { decoding: Decoding::Words, words, ..Self::free(tokenizer)? })
     }
 
     /// Over valid queries, in any order; one that takes more than `max_new_tokens` with its end is left out. Queries without
@@ -60,6 +72,22 @@ impl Decoder {
     #[must_use]
     pub fn valid(&self) -> Option<&Trie> {
         self.valid.as_deref()
+    }
+
+    /// The words of the log that it was made for; none unless it decodes within words.
+    #[must_use]
+    pub fn wordwise(&self) -> Option<&Wordwise> {
+        self.words.as_deref()
+    }
+
+    /// Settings under which [`Decoder::generate`] answers these requests, in their order.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn settings(&self, requests: &[(&Context, &str)], settings: model::Decoding) -> Result<model::Decoding> {
+        let Some(words) = &self.words else { return Ok(settings) };
+        let allowed = requests.iter().map(|(context, query)| words.allowed(context, query));
+        Ok(settings.within_words(allowed.collect::<Result<_>>()?))
     }
 
     /// Spellings of valid queries that were left out for their length.
@@ -151,7 +179,6 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::logs::Context;
     use crate::model::Config;
     use crate::recipe::ModelShape;
     use crate::task::SPECIAL_TOKENS;

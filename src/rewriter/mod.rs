@@ -9,6 +9,8 @@ mod decoding;
 mod open;
 mod policy;
 pub mod release;
+mod vocabulary;
+mod wordwise;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -22,9 +24,11 @@ pub use baselines::{
     Association, Cooccurrence, CopyRule, Feedback, FrequentGain, Nearest, Transitions, Typed, ValidQueries,
 };
 pub use decoding::Decoder;
-pub use open::{RULES, newest_run};
+pub use open::{RULES, newest_run, vocabulary};
 pub use policy::{MAX_NEW_TOKENS, PolicyRewriter};
 pub use release::in_use_or_newest;
+pub use vocabulary::Vocabulary;
+pub use wordwise::Wordwise;
 
 /// Anything that can answer: a model, or a rule it must beat.
 pub enum Rewriter {

@@ -6,7 +6,7 @@ use anyhow::{Error, Result, anyhow, bail};
 
 use super::{
     Answerable, Association, Cooccurrence, CopyRule, Decoder, Feedback, FrequentGain, MAX_NEW_TOKENS, Nearest,
-    PolicyRewriter, Rewriter, Transitions, Typed, ValidQueries, Whose, release,
+    PolicyRewriter, Rewriter, Transitions, Typed, ValidQueries, Vocabulary, Whose, release,
 };
 use crate::model::{Keep, Policy, TAGGER, device, hub, runs};
 use crate::recipe::{Decoding, Mine, Recipe};
@@ -18,7 +18,7 @@ pub const RULES: [&str; 7] = ["never", "frequent-gain", "copy-rule", "associatio
 
 impl Rewriter {
     /// Opens a rewriter by name: one of [`RULES`], `release` for the one in use for the recipe's log, `release:3` for any
-    /// release by its number, a run of the workspace, a folder, or `owner/name` on a hub. A model's name may end in `:free`, `:constrained` or `:mixed`, which goes before the recipe's `rewriting.decoding`.
+    /// release by its number, a run of the workspace, a folder, or `owner/name` on a hub. A model's name may end in `:free`, `:constrained`, `:mixed` or `:words`, which goes before the recipe's `rewriting.decoding`.
     ///
     /// Rules are fitted on the training split and the titles of the recipe's log.
     ///
@@ -104,6 +104,7 @@ fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRe
     let policy = opened.policy.frozen().with_precision(recipe.train.precision);
     let decoder = match decoding {
         Decoding::Free => Decoder::free(&policy.tokenizer)?,
+        Decoding::Words => Decoder::words(&policy.tokenizer, vocabulary(workspace, recipe)?)?,
         _ => {
             let store = Store::open_existing(workspace)?;
             let valid = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
@@ -114,7 +115,20 @@ fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRe
     if let Some(valid) = decoder.valid() {
         identity += &format!(", {} within {}", decoding.name(), valid.fingerprint());
     }
+    if let Some(words) = decoder.wordwise() {
+        identity += &format!(", within words of {}", words.fingerprint());
+    }
     PolicyRewriter::new(&opened.name, &identity, policy, decoder, recipe.train.max_prompt_tokens)
+}
+
+/// The words of the recipe's log.
+///
+/// # Errors
+/// The store's; no such log.
+pub fn vocabulary(workspace: &Path, recipe: &Recipe) -> Result<Vocabulary> {
+    let typed = learn(workspace, recipe, Typed::add)?;
+    let store = Store::open_existing(workspace)?;
+    Ok(Vocabulary::of(&store.docs(&store.log(&recipe.name)?)?, &typed))
 }
 
 /// A model's name without the mode behind it, and the mode.

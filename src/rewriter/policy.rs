@@ -106,6 +106,7 @@ impl PolicyRewriter {
         let mut outcomes = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
             let prompts = self.prompts(batch)?;
+            let settings = self.decoder.settings(batch, settings.clone())?;
             let completions = self.decoder.generate(&self.policy, &prompts, &settings, 0, cancel)?;
             for ((_, query), completion) in batch.iter().zip(completions) {
                 let known = completion.logprobs.len() == completion.ids.len();

@@ -16,13 +16,15 @@ use rand_chacha::ChaCha8Rng;
 
 use super::asked::Pool;
 use super::sample::Sample;
-use crate::logs::{Context, Doc, Seen, Session, context_before};
+use crate::logs::{Context, Doc, Seen, Session, context_before, words};
 use crate::recipe::{Mine, Recipe, stream};
 use crate::rewriter::{Association, Typed};
 use crate::store::{ExampleRow, LogInfo, Split, Store};
 
 /// Share of the searches that are taught in an imagined context.
 const IMAGINED: f64 = 0.5;
+/// Draws of a second document that tells the same.
+const TRIES: usize = 8;
 
 /// `train.taught` searches for each of the `examples`, as many of them left alone as the recipe keeps of the examples.
 ///
@@ -123,12 +125,23 @@ impl<'a> Teacher<'a> {
         })
     }
 
-    /// Puts one or two documents with the query's head in the place of something watched.
+    /// Puts one or two documents with the query's head in the place of all that was watched about it: of all senses alike, and
+    /// of one alone, whatever people mostly watch.
     fn imagine(&self, context: &mut Context, query: &str, rng: &mut ChaCha8Rng) {
         let about = self.rule.about(query);
-        for _ in 0..rng.random_range(1..=2) {
-            let Some(doc) = about.choose(rng).and_then(|number| self.docs.get(*number as usize)) else { return };
-            let seen = Seen { title: doc.title.clone(), tags: doc.tags.clone() };
+        let Some(first) = about.choose(rng).and_then(|number| self.seen(*number)) else { return };
+        let asked: Vec<String> = words(query).collect();
+        if let Some(head) = self.rule.head(&asked) {
+            context.watched.retain(|seen| texts(seen).all(|word| !self.rule.goes_with(head, &word)));
+        }
+        let alone = Context { watched: vec![first.clone()], ..Context::default() };
+        let added = self.rule.rewrite(&alone, query).rewrite;
+        let same = |seen: &Seen| added.iter().flat_map(|text| words(text)).all(|word| texts(seen).any(|w| w == word));
+        let second = rng.random_bool(0.5).then(|| {
+            let mut drawn = (0..TRIES).filter_map(|_| about.choose(rng)).filter_map(|number| self.seen(*number));
+            drawn.find(same)
+        });
+        for seen in [Some(first), second.flatten()].into_iter().flatten() {
             let place = rng.random_range(0..self.mine.watched_limit.max(1));
             match context.watched.get_mut(place) {
                 Some(watched) => *watched = seen,
@@ -136,6 +149,15 @@ impl<'a> Teacher<'a> {
             }
         }
     }
+
+    fn seen(&self, number: u32) -> Option<Seen> {
+        self.docs.get(number as usize).map(|doc| Seen { title: doc.title.clone(), tags: doc.tags.clone() })
+    }
+}
+
+/// Words of a title and its tags.
+fn texts(seen: &Seen) -> impl Iterator<Item = String> {
+    std::iter::once(&seen.title).chain(&seen.tags).flat_map(|text| words(text))
 }
 
 #[cfg(test)]

@@ -71,6 +71,12 @@ impl Association {
         self.docs.rarest(candidates)
     }
 
+    /// Whether a word is a head or the head's own.
+    #[must_use]
+    pub fn goes_with(&self, head: &str, word: &str) -> bool {
+        head == word || self.surely(head, word).is_some()
+    }
+
     /// The query with the best context word behind its head.
     #[must_use]
     pub fn rewrite(&self, context: &Context, query: &str) -> Outcome {

@@ -41,6 +41,11 @@ impl Typed {
         }
     }
 
+    /// Every word that was typed, in no order.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.words.keys().map(String::as_str)
+    }
+
     /// Queries with a word.
     #[must_use]
     pub fn all(&self, word: &str) -> u32 {
