@@ -158,6 +158,9 @@ fn shared_start(encoded: &[&(Vec<u32>, Vec<u32>)]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logs::Seen;
+    use crate::store::Split;
+    use crate::task::SPECIAL_TOKENS;
 
     #[test]
     fn every_example_comes_once_a_pass_and_a_step_can_be_asked_for_alone() {
@@ -172,5 +175,46 @@ mod tests {
         first_pass.sort_unstable();
         assert_eq!(first_pass, (0..10).collect::<Vec<_>>());
         assert_eq!(prompts(7), prompts(7));
+    }
+
+    #[test]
+    fn examples_in_one_context_share_what_their_prompts_begin_with() {
+        let tokenizer = Tokenizer::train([" jaguar car review"].iter(), 300, &SPECIAL_TOKENS).unwrap();
+        let context = |title: &str| Context {
+            watched: vec![Seen { title: title.into(), tags: Vec::new() }],
+            ..Context::default()
+        };
+        let row = |title, query: &str, target: Option<&str>| ExampleRow {
+            split: Split::Train,
+            user: "u".into(),
+            time_ms: 0,
+            query: query.into(),
+            target: target.map(str::to_owned),
+            context: context(title),
+            satisfied_doc: None,
+        };
+        let rows = [row("car", "jaguar", Some("jaguar car")), row("cat", "jaguar", None), row("car", "review", None)];
+        let sft = Sft::new(&tokenizer, &rows, &Recipe::default()).unwrap();
+        assert_eq!((sft.len(), sft.groups.len()), (3, 2));
+        for (group, of_tokens, places) in
+            [(&sft.groups[0], &sft.weights[0], vec![0, 2]), (&sft.groups[1], &sft.weights[1], vec![1])]
+        {
+            let mut weights = Vec::new();
+            for (completion, place) in group.completions.iter().zip(places) {
+                let row: &ExampleRow = &rows[place];
+                let answer = tokenizer.completion(&Target::from_option(row.target.as_deref())).unwrap();
+                let prompt = tokenizer.prompt(&row.context, &row.query, 400).unwrap();
+                assert_eq!([group.prompt.as_slice(), completion].concat(), [prompt.as_slice(), &answer].concat());
+                weights.extend(vec![0.0; completion.len() - answer.len()]);
+                weights.extend(vec![1.0; answer.len()]);
+            }
+            assert_eq!(*of_tokens, weights);
+        }
+        let learnt = Recipe { train: Train { prompt_weight: 0.1, ..Train::default() }, ..Recipe::default() };
+        assert_eq!(
+            Sft::new(&tokenizer, &rows, &learnt).unwrap().groups.len(),
+            3,
+            "a prompt that is learnt is not shared"
+        );
     }
 }

@@ -23,6 +23,8 @@ use crate::store::{ExampleRow, LogInfo, Split, Store};
 
 /// Share of the searches that are taught in an imagined context.
 const IMAGINED: f64 = 0.5;
+/// Share of the imagined documents that do not name the head: a sense is told by its own words too.
+const UNNAMED: f64 = 0.3;
 /// Draws of a second document that tells the same.
 const TRIES: usize = 8;
 
@@ -129,9 +131,12 @@ impl<'a> Teacher<'a> {
     /// of one alone, whatever people mostly watch.
     fn imagine(&self, context: &mut Context, query: &str, rng: &mut ChaCha8Rng) {
         let about = self.rule.about(query);
-        let Some(first) = about.choose(rng).and_then(|number| self.seen(*number)) else { return };
+        let Some(mut first) = about.choose(rng).and_then(|number| self.seen(*number)) else { return };
         let asked: Vec<String> = words(query).collect();
         if let Some(head) = self.rule.head(&asked) {
+            if rng.random_bool(UNNAMED) {
+                unnamed(&mut first, head);
+            }
             context.watched.retain(|seen| texts(seen).all(|word| !self.rule.goes_with(head, &word)));
         }
         let alone = Context { watched: vec![first.clone()], ..Context::default() };
@@ -153,6 +158,13 @@ impl<'a> Teacher<'a> {
     fn seen(&self, number: u32) -> Option<Seen> {
         self.docs.get(number as usize).map(|doc| Seen { title: doc.title.clone(), tags: doc.tags.clone() })
     }
+}
+
+/// Takes the head out of a title and its tags.
+fn unnamed(seen: &mut Seen, head: &str) {
+    let is_head = |word: &str| words(word).eq([head.to_owned()]);
+    seen.title = seen.title.split_whitespace().filter(|word| !is_head(word)).collect::<Vec<_>>().join(" ");
+    seen.tags.retain(|tag| !is_head(tag));
 }
 
 /// Words of a title and its tags.
@@ -217,6 +229,30 @@ mod tests {
         assert!(own(&said(&session("u", 10, "jaguar", "my car", 30.0)), "my car").is_empty());
         assert!(own(&said(&session("u", 10, "jaguar car", "engine", 30.0)), "engine").iter().all(Option::is_none));
         assert!(said(&session("u", 10, "jaguarr", "my car", 0.5)).is_empty());
+    }
+
+    #[test]
+    fn other_queries_are_answered_in_the_same_context_and_none_that_nobody_knows() {
+        let recipe = Recipe::default();
+        let pool = ["jaguar", "jaguar drive", "jagaur", "dance"].map(str::to_owned);
+        let teacher = Teacher::of(docs(), Typed::of(&["jaguar"]), Pool::new(pool.into()), &recipe);
+        let seen = Seen { title: "jaguar jungle".into(), tags: vec!["cat".into()] };
+        let row = ExampleRow {
+            split: Split::Train,
+            user: "u".into(),
+            time_ms: 1,
+            query: "dance".into(),
+            target: None,
+            context: Context { watched: vec![seen], ..Context::default() },
+            satisfied_doc: None,
+        };
+        let rows = teacher.and_others(row.clone(), 40, &mut stream(1, "test", &[]));
+        assert_eq!(rows[0], row);
+        assert!(rows.iter().all(|other| other.context == row.context));
+        let said: HashSet<(&str, Option<&str>)> =
+            rows[1..].iter().map(|row| (row.query.as_str(), row.target.as_deref())).collect();
+        let jungle = [("jaguar", Some("jaguar jungle")), ("jaguar drive", Some("jaguar jungle drive"))];
+        assert_eq!(said, HashSet::from(jungle), "neither the query itself nor a slip is asked");
     }
 
     #[test]

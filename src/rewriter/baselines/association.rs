@@ -26,9 +26,9 @@ const MIN_LIFT: f64 = 3.0;
 /// A word that was typed so often was meant.
 const MIN_QUERIES: u32 = 5;
 /// A word is a head's own when at least this share of its documents have the head,
-const OWN_DOCS: f64 = 0.25;
+const OWN_DOCS: f64 = 1.0 / 3.0;
 /// or when it follows the head in at least this share of the queries with it.
-const OWN_QUERIES: f64 = 0.02;
+const OWN_QUERIES: f64 = 0.03;
 /// What a word that was never typed behind the head counts, as a share of queries.
 const UNTYPED: f64 = 0.005;
 
