@@ -39,9 +39,9 @@ impl Rewriter {
                 Ok(Self::CopyRule(CopyRule::fit(&store.docs(&store.log(&recipe.name)?)?)))
             }
             "association" => {
-                let typed = learn(workspace, recipe, Typed::add)?;
                 let store = Store::open_existing(workspace)?;
-                Ok(Self::Association(Association::fit(&store.docs(&store.log(&recipe.name)?)?, typed)))
+                let log = store.log(&recipe.name)?;
+                Ok(Self::Association(Association::fit(&store.docs(&log)?, Typed::read(&store, recipe, &log)?)))
             }
             "cooccurrence" => {
                 let seen = learn(workspace, recipe, Transitions::add)?;
@@ -126,9 +126,9 @@ fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRe
 /// # Errors
 /// The store's; no such log.
 pub fn vocabulary(workspace: &Path, recipe: &Recipe) -> Result<Vocabulary> {
-    let typed = learn(workspace, recipe, Typed::add)?;
     let store = Store::open_existing(workspace)?;
-    Ok(Vocabulary::of(&store.docs(&store.log(&recipe.name)?)?, &typed))
+    let log = store.log(&recipe.name)?;
+    Ok(Vocabulary::of(&store.docs(&log)?, &Typed::read(&store, recipe, &log)?))
 }
 
 /// A model's name without the mode behind it, and the mode.

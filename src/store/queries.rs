@@ -86,6 +86,25 @@ impl Store {
         Ok(())
     }
 
+    /// Passes on every query typed until `until_ms` and who typed it, and nothing else of the search: the cheapest look at a log.
+    ///
+    /// # Errors
+    /// SQLite's, and those of `visit`.
+    pub fn for_each_query(
+        &self,
+        log: &LogInfo,
+        until_ms: i64,
+        mut visit: impl FnMut(&str, &str) -> Result<()>,
+    ) -> Result<()> {
+        let sql = "SELECT query, user FROM session JOIN search ON search.session = session.pk WHERE session.log = ?1 AND time_ms <= ?2";
+        let mut stmt = self.conn.prepare(sql)?;
+        let mut rows = stmt.query(params![log.id, until_ms])?;
+        while let Some(r) = rows.next()? {
+            visit(r.get_ref(0)?.as_str()?, r.get_ref(1)?.as_str()?)?;
+        }
+        Ok(())
+    }
+
     /// Documents published from `from_ms` on, at most `days` later, and the clicks on them by age.
     ///
     /// # Errors
@@ -168,6 +187,15 @@ mod tests {
         typed.sort();
         let wanted = [("Jaguar ", "u1", true), ("car", "u2", false), ("jaguar", "u2", true), ("too early", "u2", true)];
         assert_eq!(typed, wanted.map(|(query, user, answered)| (query.to_owned(), user.to_owned(), answered)));
+        let mut queries = Vec::new();
+        store
+            .for_each_query(&log, DAY_MS, |query, user| {
+                queries.push((query.to_owned(), user.to_owned()));
+                Ok(())
+            })
+            .unwrap();
+        queries.sort();
+        assert_eq!(queries, wanted.map(|(query, user, _)| (query.to_owned(), user.to_owned())));
         let births = store.births(&log, DAY_MS, 4).unwrap();
         assert_eq!(births, Births { published: vec![1, 0, 0, 0], clicks_by_age: vec![1, 4, 0, 1] });
     }

@@ -75,10 +75,10 @@ struct Teacher<'a> {
 
 impl<'a> Teacher<'a> {
     fn new(store: &Store, log: &LogInfo, recipe: &'a Recipe) -> Result<Self> {
-        let (mut typed, mut pool) = (Typed::default(), Pool::sample());
+        let typed = Typed::read(store, recipe, log)?;
+        let mut pool = Pool::sample();
         let mut rng = stream(recipe.seed, "train asked pool", &[]);
         store.for_each_training_session(recipe, log, |session| {
-            typed.add(&session, &recipe.mine);
             session.searches.into_iter().for_each(|search| pool.offer(search.query, &mut rng));
             Ok(())
         })?;

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
+use anyhow::Result;
+
+use crate::journal::stop;
 use crate::logs::words;
-use crate::recipe::Mine;
-use crate::store::Session;
+use crate::recipe::Recipe;
+use crate::store::{LogInfo, Split, Store, person_split, training_ends_ms};
 
 /// Counts over queries.
 #[derive(Debug, Clone, Default)]
@@ -21,12 +24,27 @@ struct Uses {
 }
 
 impl Typed {
-    /// Counts the searches of a session.
-    pub fn add(&mut self, session: &Session, _: &Mine) {
-        session.searches.iter().for_each(|search| self.query(&search.query));
+    /// Counts what training people typed until training ends.
+    ///
+    /// # Errors
+    /// SQLite's. `Stopped` after Ctrl-C.
+    pub fn read(store: &Store, recipe: &Recipe, log: &LogInfo) -> Result<Self> {
+        let (mut typed, mut people) = (Self::default(), HashMap::new());
+        store.for_each_query(log, training_ends_ms(recipe, store.time_span(log)?), |query, user| {
+            stop::check("nothing was changed; run the same command again")?;
+            let split = match people.get(user) {
+                Some(split) => *split,
+                None => *people.entry(user.to_owned()).or_insert_with(|| person_split(recipe, user)),
+            };
+            if split == Split::Train {
+                typed.add(query);
+            }
+            Ok(())
+        })?;
+        Ok(typed)
     }
 
-    fn query(&mut self, query: &str) {
+    fn add(&mut self, query: &str) {
         let said: Vec<String> = words(query).collect();
         for (place, word) in said.iter().enumerate() {
             if said[..place].contains(word) {
@@ -73,7 +91,7 @@ impl Typed {
     /// Of some queries.
     pub fn of(queries: &[&str]) -> Self {
         let mut typed = Self::default();
-        queries.iter().for_each(|query| typed.query(query));
+        queries.iter().for_each(|query| typed.add(query));
         typed
     }
 }
