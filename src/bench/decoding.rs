@@ -13,7 +13,7 @@ use crate::model::Cancel;
 use crate::recipe::{Decoding, Recipe};
 use crate::rewriter::{Answerable, Decoder, MAX_NEW_TOKENS, Rewriter, Whose, vocabulary};
 use crate::store::{Split, Store};
-use crate::task::Target;
+use crate::task::{Target, Template};
 
 /// Searches answered in each mode before the clock starts.
 const WARM_UP: usize = 8;
@@ -134,7 +134,8 @@ pub fn run(workspace: &Path, recipe: &Recipe, model: &str, limit: usize) -> Resu
     let read_s = started.elapsed().as_secs_f64();
     let index = Answerable::read(&store, recipe, &log, Whose::Everyone)?;
     let (mut decoders, mut build_s) = (Vec::new(), 0.0);
-    for decoding in Decoding::ALL {
+    let plain = rewriter.tokenizer().task_template()? == Template::Plain;
+    for decoding in Decoding::ALL.into_iter().filter(|decoding| plain || *decoding != Decoding::Words) {
         let started = Instant::now();
         decoders.push(match decoding {
             Decoding::Words => Decoder::words(rewriter.tokenizer(), vocabulary(workspace, recipe)?)?,
@@ -236,16 +237,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (recipe, model) = workspace(dir.path());
         let report = run(dir.path(), &recipe, &model, 40).unwrap();
-        let [free, constrained, mixed] = &report.rows[..] else { panic!("{report:?}") };
+        let [free, constrained, mixed, words] = &report.rows[..] else { panic!("{report:?}") };
         assert!(constrained.reject_rate < 1.0, "random weights rewrite something: {report:?}");
         assert_eq!(constrained.index_hits, Some(1.0));
         assert!(mixed.index_hits.is_none_or(|hits| hits == 1.0));
         assert!(free.index_hits.is_none_or(|hits| hits < 1.0), "random weights say no valid query: {free:?}");
+        assert!(words.forwards < free.forwards, "{report:?}");
         assert!(constrained.forwards < free.forwards && free.forwards < mixed.forwards, "{report:?}");
         assert!(
             report.trie_bytes > 0
                 && report.completions + report.too_long > report.valid_queries
-                && report.table().rows.len() == 3
+                && report.table().rows.len() == 4
         );
         // The recipe's mode and a name's own are one thing.
         let answer = |recipe: &Recipe, name: &str| {
@@ -259,6 +261,7 @@ mod tests {
         assert_eq!(answer(&set, &model), named);
         assert_eq!(answer(&set, &format!("{model}:free")), answer(&recipe, &model));
         assert_ne!(answer(&recipe, &model).1, named.1, "kept answers of one mode are not those of another");
+        assert_ne!(answer(&recipe, &format!("{model}:words")).1, answer(&recipe, &model).1);
         assert!(run(dir.path(), &recipe, "copy-rule", 9).unwrap_err().to_string().contains("is a rule"));
     }
 

@@ -31,8 +31,9 @@ pub enum Decoding {
     /// constrained, and a pass over both ends.
     Mixed,
     /// `<reject>`, or words that were typed or watched, and for a typed word that nobody knows those that are a slip away, in
-    /// which case it is not left alone. So nothing is said that neither the query nor its context gives a reason for. Texts that are not written in words with
-    /// blanks between them are answered freely. For serving alone: what is tried in training is not kept to it.
+    /// which case it is not left alone. So nothing is said that neither the query nor its context gives a reason for. Texts that
+    /// are not written in words with blanks between them are answered freely, and so are all by a model with a chat template.
+    /// For serving alone: what is tried in training is not kept to it.
     Words,
 }
 

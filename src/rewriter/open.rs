@@ -12,6 +12,7 @@ use crate::model::{Keep, Policy, TAGGER, device, hub, runs};
 use crate::recipe::{Decoding, Mine, Recipe};
 use crate::search::{Engine, index_dir};
 use crate::store::{Session, Split, Store};
+use crate::task::Template;
 
 /// Names of the rules.
 pub const RULES: [&str; 7] = ["never", "frequent-gain", "copy-rule", "association", "cooccurrence", "nearest", "prf"];
@@ -100,7 +101,12 @@ fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRe
         Some(opened) => opened,
         None => Opened::folder(workspace, model, name)?,
     };
-    let decoding = decoding.unwrap_or(recipe.rewriting.decoding);
+    let decoding = match (decoding, recipe.rewriting.decoding) {
+        (Some(named), _) => named,
+        // A chat template spells words by where they stand; only who asks for it by name is told.
+        (None, Decoding::Words) if opened.policy.tokenizer.task_template()? != Template::Plain => Decoding::Free,
+        (None, of_recipe) => of_recipe,
+    };
     let policy = opened.policy.frozen().with_precision(recipe.train.precision);
     let decoder = match decoding {
         Decoding::Free => Decoder::free(&policy.tokenizer)?,
