@@ -27,8 +27,13 @@ const SHOWN: usize = 6;
 /// The documents, as tokens.
 pub(super) struct Stream {
     reader: Arc<Reader>,
-    /// The step behind the last one asked for, read while that one is learnt from.
-    ahead: Mutex<Option<(u64, JoinHandle<Result<Vec<Lessons>>>)>>,
+    ahead: Mutex<Option<Ahead>>,
+}
+
+/// The step behind the last one asked for, read while that one is learnt from.
+struct Ahead {
+    step: u64,
+    reading: JoinHandle<Result<Vec<Lessons>>>,
 }
 
 /// What turns documents into lessons.
@@ -69,11 +74,14 @@ impl Stream {
         let (batch, accumulate) = (train.batch, train.accumulate);
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let read = match ahead.take() {
-            Some((of, reading)) if of == step => reading.join().map_err(|_| anyhow!("reading documents failed"))?,
+            Some(Ahead { step: read, reading }) if read == step => {
+                reading.join().map_err(|_| anyhow!("reading documents failed"))?
+            }
             _ => self.reader.step(step, batch, accumulate),
         };
         let reader = Arc::clone(&self.reader);
-        *ahead = Some((step + 1, std::thread::spawn(move || reader.step(step + 1, batch, accumulate))));
+        let reading = std::thread::spawn(move || reader.step(step + 1, batch, accumulate));
+        *ahead = Some(Ahead { step: step + 1, reading });
         read
     }
 
