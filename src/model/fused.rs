@@ -49,16 +49,30 @@ fn as_rows(x: &Tensor) -> Result<Tensor> {
 /// Softmax over the last dimension of `scores + mask`, of one shape; `mask` gets no gradient.
 pub(super) fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let y = ops::softmax_last_dim(&(scores.detach() + mask)?)?;
-    if scores.track_op() { scores.contiguous()?.apply_op1(Softmax { y }) } else { Ok(y) }
+    if !scores.track_op() {
+        return Ok(y);
+    }
+    // `y · (dy − Σ y·dy)`.
+    let of = as_rows(&y)?;
+    let back = move |x: &Tensor, dy: &Tensor| {
+        let weighed = (&of * as_rows(dy)?)?;
+        let sums = row_sums(&weighed, 1.0)?;
+        (weighed - (&of * sums)?)?.reshape(x.shape())
+    };
+    scores.contiguous()?.apply_op1(Known { name: "softmax", y, back })
 }
 
-struct Softmax {
+/// A result that was computed already, and the way back from it.
+struct Known<B> {
+    name: &'static str,
     y: Tensor,
+    /// From the input and the slopes of the result to the slopes of the input.
+    back: B,
 }
 
-impl CustomOp1 for Softmax {
+impl<B: Fn(&Tensor, &Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Known<B> {
     fn name(&self) -> &'static str {
-        "softmax"
+        self.name
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -69,12 +83,8 @@ impl CustomOp1 for Softmax {
         known_on_card(&self.y)
     }
 
-    /// `y · (dy − Σ y·dy)`.
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (y, dy) = (as_rows(&self.y)?, as_rows(dy)?);
-        let weighed = (&y * &dy)?;
-        let sums = row_sums(&weighed, 1.0)?;
-        Ok(Some((weighed - (y * sums)?)?.reshape(x.shape())?))
+        (self.back)(x, dy).map(Some)
     }
 }
 
@@ -123,32 +133,13 @@ impl CustomOp2 for RmsNorm {
 /// `x` `[b, heads, t, d]` turned by position: `cos` and `sin` are `[t, d/2]`, or `[b, t, d/2]`.
 pub(super) fn turned(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let y = rope(&x.detach(), cos, sin)?;
-    if x.track_op() { x.apply_op1(Turned { y, cos: cos.clone(), sin: sin.clone() }) } else { Ok(y) }
-}
-
-struct Turned {
-    y: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-}
-
-impl CustomOp1 for Turned {
-    fn name(&self) -> &'static str {
-        "turned"
+    if !x.track_op() {
+        return Ok(y);
     }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        known_on_cpu(&self.y)
-    }
-
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        known_on_card(&self.y)
-    }
-
-    /// Turned back.
-    fn bwd(&self, _: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(rope(&dy.contiguous()?, &self.cos, &self.sin.neg()?)?))
-    }
+    // Turned back.
+    let (cos, sin) = (cos.clone(), sin.neg()?);
+    let back = move |_: &Tensor, dy: &Tensor| rope(&dy.contiguous()?, &cos, &sin);
+    x.apply_op1(Known { name: "turned", y, back })
 }
 
 /// Log-probabilities of the targets, `[tokens]`, from logits `[tokens, V]`.
@@ -162,34 +153,17 @@ pub(super) fn log_of_chosen(logits: &Tensor, targets: &Tensor, temperature: f64)
     let sums = shifted.exp()?.matmul(&Tensor::ones((vocab, 1), known.dtype(), known.device())?)?;
     let targets = targets.unsqueeze(1)?;
     let y = (shifted.gather(&targets, 1)? - sums.log()?)?.squeeze(1)?;
-    if logits.track_op() { logits.contiguous()?.apply_op1(LogOfChosen { y, targets }) } else { Ok(y) }
-}
-
-struct LogOfChosen {
-    y: Tensor,
-    targets: Tensor,
-}
-
-impl CustomOp1 for LogOfChosen {
-    fn name(&self) -> &'static str {
-        "log-of-chosen"
+    if !logits.track_op() {
+        return Ok(y);
     }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        known_on_cpu(&self.y)
-    }
-
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        known_on_card(&self.y)
-    }
-
-    /// `dy · (chosen − softmax)`.
-    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+    // `dy · (chosen − softmax)`.
+    let back = move |x: &Tensor, dy: &Tensor| {
         let dy = dy.unsqueeze(1)?.contiguous()?;
         let spread = dy.matmul(&Tensor::ones((1, x.dim(1)?), x.dtype(), x.device())?)?;
         let dx = (ops::softmax_last_dim(&x.detach())? * spread)?.neg()?;
-        Ok(Some(dx.scatter_add(&self.targets, &dy, 1)?))
-    }
+        dx.scatter_add(&targets, &dy, 1)
+    };
+    logits.contiguous()?.apply_op1(Known { name: "log-of-chosen", y, back })
 }
 
 #[cfg(test)]
