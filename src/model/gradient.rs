@@ -26,6 +26,34 @@ impl Policy {
     /// # Errors
     /// Those of [`Policy::logprobs`]; a slope that does not give one number a token.
     pub fn gradient(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
+        self.gradient_where(groups, None, temperature, slope)
+    }
+
+    /// [`Policy::gradient`] of a loss in which tokens have weights, one a completion token, group by group. What comes before a
+    /// completion's first weight other than 0 need not be predicted, and takes no time where the engine computes: its
+    /// log-probability is then given as 0.
+    ///
+    /// # Errors
+    /// Those of [`Policy::gradient`]; another number of weights than of tokens.
+    pub fn weighted_gradient(
+        &self,
+        groups: &[Group],
+        weights: &[Vec<f32>],
+        temperature: f64,
+        slope: &Slope,
+    ) -> Result<Pass> {
+        let fit = groups.iter().map(Group::tokens_of_completions).eq(weights.iter().map(Vec::len));
+        ensure!(fit, "the weights of {} groups are not those of {} groups' tokens", weights.len(), groups.len());
+        self.gradient_where(groups, Some(weights), temperature, slope)
+    }
+
+    fn gradient_where(
+        &self,
+        groups: &[Group],
+        weights: Option<&[Vec<f32>]>,
+        temperature: f64,
+        slope: &Slope,
+    ) -> Result<Pass> {
         ensure!(!self.frozen, "this policy is frozen: it has nothing to train");
         if !self.device().is_cpu() {
             return self.gradient_by_layer(groups, temperature, slope);
@@ -33,7 +61,7 @@ impl Policy {
         check_temperature(temperature)?;
         self.check_groups(groups)?;
         let engine = self.engine()?;
-        let pass = self.on_slices(|params| Ok(engine.backward(params, groups, temperature as f32, slope)))?;
+        let pass = self.on_slices(|params| Ok(engine.backward(params, groups, weights, temperature as f32, slope)))?;
         let shaped = pass.grads.into_iter().zip(self.vars());
         let grads = shaped.map(|(grad, (_, var))| Ok(Tensor::from_vec(grad, var.dims(), self.device())?));
         Ok(Pass { logprobs: pass.logprobs, grads: grads.collect::<Result<_>>()? })

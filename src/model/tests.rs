@@ -94,6 +94,37 @@ fn the_engine_and_the_graph_agree_on_values_and_gradients() {
 }
 
 #[test]
+fn what_has_no_weight_is_read_alone_and_changes_nothing_else() {
+    for policy in policies() {
+        let groups = groups();
+        // Nothing, something and everything of a completion counts; of one group nothing at all.
+        let weights: Vec<Vec<f32>> = groups
+            .iter()
+            .enumerate()
+            .map(|(g, group)| {
+                let of = |(i, completion): (usize, &Vec<u32>)| {
+                    let given = if g == 1 { completion.len() } else { (g + i) % 4 };
+                    (0..completion.len()).map(move |at| if at < given { 0.0 } else { 0.5 + at as f32 })
+                };
+                group.completions.iter().enumerate().flat_map(of).collect()
+            })
+            .collect();
+        let slope = |group: usize, _: &[f32]| weights[group].clone();
+        let engine = policy.weighted_gradient(&groups, &weights, 0.8, &slope).unwrap();
+        let graph = policy.gradient_in_graph(&groups, 0.8, &slope).unwrap();
+        let all = weights.concat();
+        assert!(all.contains(&0.0) && engine.logprobs.len() == all.len());
+        for ((ours, theirs), weight) in engine.logprobs.iter().zip(&graph.logprobs).zip(&all) {
+            assert!(if *weight == 0.0 { *ours == 0.0 } else { (ours - theirs).abs() < 1e-4 }, "{ours} {theirs} {weight}");
+        }
+        for ((name, _), (ours, theirs)) in policy.vars().iter().zip(engine.grads.iter().zip(&graph.grads)) {
+            assert!(distance(ours, theirs) < 1e-4, "{name}: {}", distance(ours, theirs));
+        }
+        assert!(policy.weighted_gradient(&groups, &weights[1..], 1.0, &slope).is_err());
+    }
+}
+
+#[test]
 fn the_engine_and_candle_decode_the_same() {
     let settings = Decoding { repetition_penalty: 1.2, ..Decoding::sampled(12, 0.9, (0..40).collect()) };
     for policy in policies() {

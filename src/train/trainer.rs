@@ -121,7 +121,7 @@ impl Trainer<'_> {
         for lessons in &step.lessons {
             // A weight of the whole term is a larger total.
             let slopes = |group: usize, _: &[f32]| likelihood::slope(&lessons.weights[group], total / step.likelihood);
-            let pass = self.policy.gradient(&lessons.groups, 1.0, &slopes)?;
+            let pass = self.policy.weighted_gradient(&lessons.groups, &lessons.weights, 1.0, &slopes)?;
             loss += likelihood::loss(&pass.logprobs, &lessons.weights.concat(), total);
             sum.add(Gradients::new(pass.grads))?;
         }

@@ -35,10 +35,11 @@ fn pieces(span: &Span, asking: &Asking) -> Vec<Piece> {
         pieces.push(Piece { asks: at..end, prompt: span.prompt.start..last, own: 0..0, sees });
         at = end;
     }
-    for (rows, asks) in span.completions.iter().zip(&asking.completions) {
+    for (rows, (from, asks)) in span.completions.iter().zip(&asking.completions) {
         if !asks.is_empty() {
-            let own = rows.start..rows.start + asks.len();
-            pieces.push(Piece { asks: asks.clone(), prompt: span.prompt.clone(), own, sees: span.prompt.len() + 1 });
+            let own = rows.start..rows.start + from + asks.len();
+            let sees = span.prompt.len() + from + 1;
+            pieces.push(Piece { asks: asks.clone(), prompt: span.prompt.clone(), own, sees });
         }
     }
     pieces

@@ -41,7 +41,7 @@ impl Engine {
         (logits, normed, inv)
     }
 
-    /// Log-probabilities of the targets, the next-token distributions, and the normed rows with their norms.
+    /// Log-probabilities of the completion tokens (0 for those that are only read), the next-token distributions, and the normed rows with their norms.
     pub(super) fn head(
         &self,
         params: &Params,
@@ -52,10 +52,10 @@ impl Engine {
         let v = self.plan.vocab;
         let (mut logits, normed, inv) = self.normed_logits(params, hidden);
         let scale = 1.0 / temperature;
-        let mut logprobs: Vec<f32> =
-            pack.targets.iter().map(|t| logits[t.row * v + t.token as usize] * scale).collect();
+        let mut logprobs = vec![0.0; pack.completion_tokens];
+        pack.targets.iter().for_each(|t| logprobs[t.place] = logits[t.row * v + t.token as usize] * scale);
         let sums: Vec<f32> = logits.chunks_exact_mut(v).map(|row| log_sum_exp(row, scale)).collect();
-        logprobs.iter_mut().zip(&pack.targets).for_each(|(lp, t)| *lp -= sums[t.row]);
+        pack.targets.iter().for_each(|t| logprobs[t.place] -= sums[t.row]);
         (logprobs, logits, normed, inv)
     }
 
@@ -91,12 +91,12 @@ impl Engine {
         let (d, v, rows) = (self.plan.hidden, self.plan.vocab, pack.needed.len());
         let scale = 1.0 / temperature;
         let mut of_row = vec![0.0; rows];
-        pack.targets.iter().zip(slopes).for_each(|(t, s)| of_row[t.row] += s);
+        pack.targets.iter().for_each(|t| of_row[t.row] += slopes[t.place]);
         for (row, sum) in probs.chunks_exact_mut(v).zip(&of_row) {
             row.iter_mut().for_each(|p| *p *= -sum * scale);
         }
-        for (t, s) in pack.targets.iter().zip(slopes) {
-            probs[t.row * v + t.token as usize] += s * scale;
+        for t in &pack.targets {
+            probs[t.row * v + t.token as usize] += slopes[t.place] * scale;
         }
         let dlogits = Mat::new(&probs, rows, v);
         let mut dnormed = Buffer::stale(rows * d);

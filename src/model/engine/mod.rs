@@ -124,11 +124,19 @@ impl Engine {
     /// Log-probabilities, and the gradient of a loss given by its slope at each of them.
     ///
     /// Packs go to threads by turns, and their gradients are added in order, so that the same number of threads
-    /// gives the same sums. The caller has checked the ids.
+    /// gives the same sums. With `weights` (one a completion token, group by group) a completion's tokens before its first
+    /// weight are read and not predicted: their log-probability is given as 0. The caller has checked the ids.
     ///
     /// # Panics
     /// When a slope does not give one number a token: a mistake of the objective.
-    pub fn backward(&self, params: &Params, groups: &[Group], temperature: f32, slope: &Slope) -> Pass {
+    pub fn backward(
+        &self,
+        params: &Params,
+        groups: &[Group],
+        weights: Option<&[Vec<f32>]>,
+        temperature: f32,
+        slope: &Slope,
+    ) -> Pass {
         let rope = self.rope(groups);
         let packs = pack::cut(groups, self.budget(groups));
         let workers = rayon::current_num_threads().clamp(1, packs.len().max(1));
@@ -141,9 +149,13 @@ impl Engine {
             let mine = packs.iter().enumerate().skip(worker).step_by(workers);
             let logprobs: Vec<OfPack> = mine
                 .map(|(i, range)| {
-                    let first = range.start;
-                    let pack_groups = &groups[range.clone()];
-                    (i, self.one_pack(params, &rope, pack_groups, first, temperature, slope, &mut grads))
+                    let of_pack = &groups[range.clone()];
+                    let pack = match weights {
+                        Some(weights) => Pack::weighted(of_pack, &weights[range.clone()]),
+                        None => Pack::new(of_pack),
+                    };
+                    let of_group = |group: usize, logprobs: &[f32]| slope(range.start + group, logprobs);
+                    (i, self.one_pack(params, &rope, (of_pack, pack), temperature, &of_group, &mut grads))
                 })
                 .collect();
             (logprobs, grads)
@@ -168,18 +180,15 @@ impl Engine {
         params.values.iter().enumerate().map(wanted).collect()
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn one_pack(
         &self,
         params: &Params,
         rope: &Rope,
-        groups: &[Group],
-        first: usize,
+        (groups, pack): (&[Group], Pack),
         temperature: f32,
         slope: &Slope,
         grads: &mut Grads,
     ) -> Vec<f32> {
-        let pack = Pack::new(groups);
         let mut saved = Vec::with_capacity(self.plan.layers.len());
         let hidden = self.hidden(params, rope, &pack, |of_layer| {
             saved.push(match self.recompute {
@@ -191,7 +200,7 @@ impl Engine {
         let mut slopes = Vec::with_capacity(logprobs.len());
         for (i, group) in groups.iter().enumerate() {
             let tokens: usize = group.completions.iter().map(Vec::len).sum();
-            slopes.extend(slope(first + i, &logprobs[slopes.len()..slopes.len() + tokens]));
+            slopes.extend(slope(i, &logprobs[slopes.len()..slopes.len() + tokens]));
         }
         assert_eq!(slopes.len(), logprobs.len(), "a slope gives one number a token");
         let dhidden = self.head_back(params, &pack, probs, (&hidden, &normed, &inv), &slopes, temperature, grads);
