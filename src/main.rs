@@ -301,6 +301,7 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let set = match rows {
                 cli::Rows::Rewards => bench::rewards::Set::Rewards,
                 cli::Rows::Settings => bench::rewards::Set::Settings,
+                cli::Rows::Relevance => bench::rewards::Set::Relevance,
                 cli::Rows::Core => bench::rewards::Set::Core,
             };
             let plan = bench::rewards::Plan { seeds, set, no_ab };

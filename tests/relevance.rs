@@ -19,7 +19,7 @@ fn recipe(dir: &Path) -> String {
     (recipe.relevance.queries, recipe.relevance.steps, recipe.relevance.batch) = (60, 4, 2);
     (recipe.relevance.distant, recipe.relevance.renamed) = (0.5, 0.5);
     (recipe.grpo.steps, recipe.grpo.prompts, recipe.grpo.num_generations) = (2, 2, 4);
-    (recipe.train.eval_every, recipe.train.eval_examples, recipe.train.save_every) = (4, 60, 2);
+    (recipe.train.steps, recipe.train.eval_every, recipe.train.eval_examples, recipe.train.save_every) = (8, 4, 60, 2);
     let path = dir.join("small.toml");
     std::fs::write(&path, recipe.to_toml()).unwrap();
     path.to_str().unwrap().to_owned()
@@ -111,6 +111,28 @@ fn pairs_are_annotated_by_rule_learnt_from_and_judged_on_other_subjects() {
     assert!(path.contains("S_pos") && learned.contains("S_pos") && path != learned, "{path}\n{learned}");
     let (_, said) = worth("nobody");
     assert!(said.contains("ratio.scorer names \"nobody\"") && said.contains("--task relevance"), "{said}");
+}
+
+#[test]
+fn rewards_by_a_relevance_model_stand_beside_those_by_the_search_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, recipe) = (dir.path().join("w"), recipe(dir.path()));
+    let report =
+        json(core(&workspace).args(["--recipe", &recipe, "bench", "rewards", "--rows", "relevance", "--no-ab"]));
+    let rows = report["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let by_model = ["relevance-learned", "gated-learned", "fusion-learned"];
+    assert_eq!(names[..4], ["sft", "grpo", "more-sft", "multi-task"]);
+    assert!(by_model.iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(rows.iter().all(|row| row["reward"]["people"].as_u64() > Some(0)), "{report}");
+    // What was learnt on both tasks can be asked for both.
+    let mixed = workspace.join("runs/small-rewards-multi-task");
+    let folder = core_rewriter::model::runs::latest(&mixed).unwrap().unwrap().0;
+    assert!(folder.join("relevance.json").exists());
+    let said = json(
+        core(&workspace).args(["--recipe", &recipe, "rewrite", "mercury", "--model"]).arg("small-rewards-multi-task"),
+    );
+    assert!(said.to_string().contains("mercury"), "{said}");
 }
 
 fn the_split_is_by_subject_and_a_pair_comes_once(recipe: &str, rows: &[Annotation]) {

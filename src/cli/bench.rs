@@ -127,6 +127,8 @@ pub enum Rows {
     Rewards,
     /// λ, β, G, and the examples beside them.
     Settings,
+    /// Relevance as a reward, by the search path and by a model that is trained first; tagging learnt beside rewriting.
+    Relevance,
     /// CoRe's: forms of the ratio and terms of MPO.
     Core,
 }

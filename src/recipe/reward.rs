@@ -37,6 +37,9 @@ pub struct Reward {
     pub invalid: f64,
     /// Least relevance of its page to the person's own query for a rewrite to count as valid; 0 is off.
     pub relevance_gate: f64,
+    /// What the relevance of a page is asked of: `path`, the search path's own scorer; or a relevance model, by the name of its
+    /// run (`core train sft --task relevance`).
+    pub scorer: String,
     /// Documents of a page whose relevance is asked.
     pub top_k: usize,
     /// Words from which on length is punished, softly, and those at which the punishment is full.
@@ -62,6 +65,7 @@ impl Default for Reward {
             prior_searches: 10.0,
             invalid: 1.0,
             relevance_gate: 0.0,
+            scorer: "path".into(),
             top_k: 10,
             long_words: 6,
             most_words: 10,

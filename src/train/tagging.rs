@@ -12,6 +12,7 @@ use super::objective::Lessons;
 use super::renaming::{copies, renamed};
 use super::rollouts::{self, Tags};
 use super::sft::Sft;
+use super::taught::taught;
 use crate::judge::Ratio;
 use crate::judge::tagging::{Tag, Tally, calibrated, fit_temperature, tag_scores};
 use crate::logs::{Doc, words};
@@ -40,12 +41,16 @@ impl Pairs {
         if train.is_empty() {
             bail!("log {name:?} has no relevance annotations to train on: run `core bench relevance --annotate` first");
         }
-        let rewriting = if recipe.relevance.mix > 0.0 { store.examples(log, Split::Train)? } else { Vec::new() };
+        let mut rewriting = if recipe.relevance.mix > 0.0 { store.examples(log, Split::Train)? } else { Vec::new() };
         if recipe.relevance.mix > 0.0 && rewriting.is_empty() {
             bail!(
                 "relevance.mix is {}, but log {name:?} has no examples: run `core mine --log {name}`",
                 recipe.relevance.mix
             );
+        }
+        if !rewriting.is_empty() {
+            // What a run on rewriting alone learns from, the teacher's labels among it.
+            rewriting.extend(taught(store, log, recipe, &rewriting)?);
         }
         let mut print = Fingerprint::default();
         for row in &train {

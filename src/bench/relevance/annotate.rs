@@ -22,7 +22,7 @@ use crate::world::{Near, Reading, World};
 const TOP: usize = 20;
 
 /// Annotates pairs of the recipe's log, in place of earlier annotations.
-pub(super) fn annotate(workspace: &Path, recipe: &Recipe, journal: &Journal) -> Result<Vec<Annotation>> {
+pub(in crate::bench) fn annotate(workspace: &Path, recipe: &Recipe, journal: &Journal) -> Result<Vec<Annotation>> {
     let mut store = Store::open(workspace)?;
     let log = store.log(&recipe.name)?;
     let world = World::new(recipe)?;

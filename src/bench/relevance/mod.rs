@@ -24,6 +24,7 @@ use crate::store::{Annotation, Part, Split, Store};
 use crate::task::Label;
 use crate::{index, simulate};
 
+pub(in crate::bench) use annotate::annotate;
 use systems::{OfQuery, Trained};
 
 /// What to measure on.
@@ -111,7 +112,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
     Journal::record(workspace, "bench", "relevance", &recipe.to_toml(), |journal| {
         let (rows, unused) = match &plan.data {
             Some((file, log)) => import::import(workspace, &recipe, file, log)?,
-            None => (annotate::annotate(workspace, &recipe, journal)?, Vec::new()),
+            None => (annotate(workspace, &recipe, journal)?, Vec::new()),
         };
         let log = recipe.name.clone();
         let mut report = Report { log, counts: counts(&rows), unused, systems: Vec::new(), verdict: Vec::new() };

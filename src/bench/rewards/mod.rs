@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{of_seed, trained};
+use super::{of_seed, relevance, trained};
 use crate::ab;
 use crate::journal::{Event, Journal};
 use crate::judge::{Comparison, Design};
@@ -107,6 +107,13 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
     mine::run(workspace, recipe, &recipe.name, mine::Source::Store)?;
     let start = format!("{}-rewards-sft", recipe.name);
     let started = fit(workspace, recipe, &start, Task::Sft { log: &recipe.name }, BASE)?;
+    let tagged = match plan.set {
+        Set::Relevance => {
+            relevance::annotate(workspace, recipe, journal)?;
+            fit(workspace, recipe, &variants::tagger(recipe), Task::Tagging { log: &recipe.name }, BASE)?
+        }
+        Set::Rewards | Set::Settings | Set::Core => 0.0,
+    };
     let mut trained = vec![(variants::START.to_owned(), start.clone(), 0.0)];
     let mut budget = None;
     for variant in variants::of(plan.set) {
@@ -119,6 +126,10 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
             Kind::Examples => {
                 let recipe = go_on(recipe, started, &variant, budget.context("a run on rewards comes first")?);
                 fit(workspace, &recipe, &name, Task::Sft { log: &recipe.name }, &start)?
+            }
+            Kind::Mixed => {
+                let recipe = mixed(recipe, [started, tagged], budget.context("a run on rewards comes first")?);
+                fit(workspace, &recipe, &name, Task::Tagging { log: &recipe.name }, &start)?
             }
         };
         budget = budget.or(Some(seconds));
@@ -147,4 +158,16 @@ fn go_on(recipe: &Recipe, started: f64, variant: &Variant, seconds: f64) -> Reci
     recipe.train.lr = recipe.grpo.lr.max(recipe.train.lr * recipe.train.lr_floor);
     recipe.train.from_scratch = None;
     recipe
+}
+
+/// The recipe of a run on examples and annotations, half of its groups each, that takes about `seconds`, at the paces of the
+/// runs on either alone.
+fn mixed(recipe: &Recipe, [started, tagged]: [f64; 2], seconds: f64) -> Recipe {
+    let of_group = |seconds: f64, steps: u64, batch: usize| seconds / (steps as f64 * batch as f64);
+    let (train, mut own) = (&recipe.train, recipe.relevance.clone());
+    let pace = (of_group(started, train.steps, train.batch) + of_group(tagged, own.steps, own.batch)) / 2.0;
+    own.mix = 0.5;
+    own.steps = ((seconds / (pace * own.batch as f64).max(1e-6)).round() as u64).max(1);
+    own.lr = recipe.grpo.lr.max(train.lr * train.lr_floor);
+    Recipe { relevance: own, ..recipe.clone() }
 }

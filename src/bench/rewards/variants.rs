@@ -9,6 +9,8 @@ pub enum Set {
     Rewards,
     /// λ, β, G, and the examples beside them.
     Settings,
+    /// Relevance as a reward, told by the search path or by a model; and tagging learnt beside rewriting.
+    Relevance,
     /// Forms of the ratio and terms of MPO.
     Core,
 }
@@ -21,6 +23,8 @@ pub(super) const START: &str = "sft";
 pub(super) enum Kind {
     /// Examples alone, for as long as the first run on rewards took.
     Examples,
+    /// Examples and relevance annotations, for as long (JD's multi-task training).
+    Mixed,
     /// Rewards, with examples beside them.
     Rewards,
     /// Pairs of its own answers, by the ratio.
@@ -44,8 +48,10 @@ impl Variant {
 
 /// The rows of a set; the recipe's own rewards come first, since its time is everybody's.
 pub(super) fn of(set: Set) -> Vec<Variant> {
-    if set == Set::Core {
-        return of_core();
+    match set {
+        Set::Core => return of_core(),
+        Set::Relevance => return of_relevance(),
+        Set::Rewards | Set::Settings => {}
     }
     let rewards = |name, change| Variant { name, kind: Kind::Rewards, change };
     let mut rows = vec![rewards("grpo", |_| {}), Variant { name: "more-sft", kind: Kind::Examples, change: |_| {} }];
@@ -70,9 +76,35 @@ pub(super) fn of(set: Set) -> Vec<Variant> {
             rewards("group-16", |r| r.grpo.num_generations = 16),
             rewards("no-sft", |r| r.grpo.sft = 0.0),
         ],
-        Set::Core => Vec::new(),
+        Set::Relevance | Set::Core => Vec::new(),
     });
     rows
+}
+
+/// The run of a world's relevance model.
+pub(super) fn tagger(recipe: &Recipe) -> String {
+    format!("{}-rewards-tagger", recipe.name)
+}
+
+/// The same rewards by the search path's relevance and by a model's.
+fn of_relevance() -> Vec<Variant> {
+    let rewards = |name, change| Variant { name, kind: Kind::Rewards, change };
+    let others = |name, kind| Variant { name, kind, change: |_| {} };
+    vec![
+        rewards("grpo", |_| {}),
+        others("more-sft", Kind::Examples),
+        others("multi-task", Kind::Mixed),
+        rewards("relevance", |r| r.reward = Reward { relevance: 1.0, ..nothing(&r.reward) }),
+        rewards("relevance-learned", |r| {
+            r.reward = Reward { relevance: 1.0, scorer: tagger(r), ..nothing(&r.reward) };
+        }),
+        rewards("gated", |r| r.reward.relevance_gate = 0.5),
+        rewards("gated-learned", |r| (r.reward.relevance_gate, r.reward.scorer) = (0.5, tagger(r))),
+        rewards("fusion-learned", |r| {
+            let parts = Reward { relevance: 1.0, hit: 1.0, format: 1.0, ..nothing(&r.reward) };
+            r.reward = Reward { normalize: true, scorer: tagger(r), ..parts };
+        }),
+    ]
 }
 
 /// Forms of the ratio, and MPO's terms, one left out at a time.
@@ -104,12 +136,12 @@ mod tests {
 
     #[test]
     fn rows_have_names_of_their_own_and_differ_from_the_first_in_what_they_say() {
-        for set in [Set::Rewards, Set::Settings, Set::Core] {
+        for set in [Set::Rewards, Set::Settings, Set::Relevance, Set::Core] {
             let rows = of(set);
             let recipe = Recipe::default();
             let first = if set == Set::Core { Kind::Pairs } else { Kind::Rewards };
             assert_eq!((rows[0].kind, rows[1].kind), (first, Kind::Examples));
-            for (place, row) in rows.iter().enumerate().skip(2) {
+            for (place, row) in rows.iter().enumerate().filter(|(place, row)| *place > 1 && row.kind != Kind::Mixed) {
                 assert_ne!(row.recipe(&recipe), recipe, "{}", row.name);
                 assert!(rows[..place].iter().all(|other| other.name != row.name), "{}", row.name);
             }

@@ -84,7 +84,8 @@ pub fn explain(
     let satisfied_doc = outcome.satisfied;
     let asked = Asked { context, query, time_ms: i64::MAX, satisfied_doc, rewrote: None, evidence: Some(&evidence) };
     let ratio = rewarder.ratios(&[(&evidence, query, &said)])?.0.pop().flatten();
-    let parts = rewarder.parts(&asked, &said, ratio.map(|ratio| ratio.value))?;
+    let page = rewarder.worths(&[(asked, &said)])?.pop().transpose()?.flatten();
+    let parts = rewarder.parts(&asked, &said, ratio.map(|ratio| ratio.value), page);
     let weights = rewarder.weights();
     let because = reasons(&rewarder, &asked, rewrite, &parts, ratio);
     let lines = super::PARTS
@@ -158,7 +159,10 @@ fn reasons(
     let form = Form::of(asked.query, text, settings);
     [
         posterior,
-        format!("mean of the first {} documents of the fused page, to the query", settings.top_k),
+        format!(
+            "mean of the first {} documents of the fused page, to the query, by {}",
+            settings.top_k, settings.scorer
+        ),
         if parts[2].is_some() { "1/rank of the document that satisfied".into() } else { absent(2).into() },
         absent(3).into(),
         format!("length {:.2}, repetition {:.2}, copy {:.2}", form.length, form.repetition, form.copy),

@@ -19,11 +19,11 @@ mod searched;
 use std::path::Path;
 
 use anyhow::Result;
-use rayon::prelude::*;
 
 pub use evidence::Evidence;
 pub use explain::{Explained, Outcome, explain};
 pub use form::{Form, foreign};
+use page::Pages;
 pub use page::Worth;
 pub use posterior::{Demand, Posterior};
 pub use ratio::Ratio;
@@ -33,6 +33,7 @@ use crate::logs::Context;
 use crate::recipe::Recipe;
 use crate::search::{Engine, index_dir};
 use crate::store::{ExampleRow, Store};
+use relevances::Source;
 use scorer::{Scorer, Scoring, Wanted};
 
 /// The parts by their names in logs, in the order of every list of them.
@@ -87,6 +88,17 @@ pub enum Said {
     Faulty,
 }
 
+impl Said {
+    /// The other query.
+    #[must_use]
+    pub fn rewrite(&self) -> Option<&str> {
+        match self {
+            Self::Rewrite(text) => Some(text),
+            Self::Reject | Self::Faulty => None,
+        }
+    }
+}
+
 /// One reward a part, in the order of [`PARTS`]; `None` where a part does not apply or could not be had.
 pub type Parts = [Option<f64>; PARTS.len()];
 
@@ -95,6 +107,7 @@ pub struct Rewarder {
     demand: Demand,
     engine: Engine,
     scorer: Scorer,
+    pages: Pages,
     recipe: Recipe,
 }
 
@@ -106,8 +119,9 @@ impl Rewarder {
     pub fn open(workspace: &Path, recipe: &Recipe) -> Result<Self> {
         let demand = Demand::read(&Store::open_existing(workspace)?, recipe)?;
         let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
-        let scorer = Scorer::open(workspace, &engine, recipe)?;
-        Ok(Self { demand, engine, scorer, recipe: recipe.clone() })
+        let scorer = Scorer::open(workspace, &engine, recipe, &Source::of_ratio(&recipe.ratio))?;
+        let pages = Pages::open(workspace, &engine, recipe)?;
+        Ok(Self { demand, engine, scorer, pages, recipe: recipe.clone() })
     }
 
     /// Weights of the parts, in the order of [`PARTS`].
@@ -144,10 +158,10 @@ impl Rewarder {
         let mut wanted = Wanted::default();
         for (evidence, query, said) in answers.iter().filter(|(evidence, ..)| evidence.speaks()) {
             if let Some(text) = ratio::text_of(query, said) {
-                wanted.add(evidence, text);
+                wanted.add(text, evidence.documents());
             }
         }
-        let (scoring, asked) = self.scorer.score(&self.engine, &self.recipe, &wanted)?;
+        let (scoring, asked) = self.scorer.score(&self.engine, &wanted)?;
         let of = |(evidence, query, said): &(&Evidence, &str, &Said)| self.ratio(evidence, query, said, &scoring);
         Ok((answers.iter().map(of).collect(), asked))
     }
@@ -169,8 +183,11 @@ impl Rewarder {
     /// No answer at all could be judged.
     pub fn judge(&self, answers: &[(Asked, &Said)]) -> Result<Vec<Parts>> {
         let ratios = if self.recipe.reward.ratio > 0.0 { self.ratios_of(answers)? } else { vec![None; answers.len()] };
-        let of = |((asked, said), ratio): (&(Asked, &Said), Option<f64>)| self.parts(asked, said, ratio);
-        those_judged(answers.par_iter().zip(ratios).map(of).collect())
+        let answered = answers.iter().zip(ratios).zip(self.worths(answers)?);
+        let of = |(((asked, said), ratio), page): ((&(Asked, &Said), _), Result<_>)| {
+            Ok(self.parts(asked, said, ratio, page?))
+        };
+        those_judged(answered.map(of).collect())
     }
 
     /// The values of the ratios, where there is evidence.
@@ -181,14 +198,19 @@ impl Rewarder {
         Ok(self.ratios(&asked)?.0.into_iter().map(|ratio| Some(ratio?.value)).collect())
     }
 
-    fn parts(&self, asked: &Asked, said: &Said, ratio: Option<f64>) -> Result<Parts> {
+    /// The pages of the answers, where some part wants them.
+    fn worths(&self, answers: &[(Asked, &Said)]) -> Result<Vec<Result<Option<Worth>>>> {
         let settings = &self.recipe.reward;
-        let rewrite = match said {
-            Said::Rewrite(text) => Some(text.as_str()),
-            Said::Reject | Said::Faulty => None,
-        };
-        let pages = settings.relevance > 0.0 || settings.hit > 0.0 || settings.relevance_gate > 0.0;
-        let page = pages.then(|| Worth::of(&self.engine, asked, rewrite, &self.recipe)).transpose()?;
+        if settings.relevance == 0.0 && settings.hit == 0.0 && settings.relevance_gate == 0.0 {
+            return Ok(answers.iter().map(|_| Ok(None)).collect());
+        }
+        let asked: Vec<_> = answers.iter().map(|(asked, said)| (*asked, said.rewrite())).collect();
+        let worths = self.pages.of(&self.engine, &self.recipe, &asked)?;
+        Ok(worths.into_iter().map(|worth| worth.map(Some)).collect())
+    }
+
+    fn parts(&self, asked: &Asked, said: &Said, ratio: Option<f64>, page: Option<Worth>) -> Parts {
+        let (settings, rewrite) = (&self.recipe.reward, said.rewrite());
         let posterior = match said {
             Said::Rewrite(text) => {
                 let gated = page.is_some_and(|page| page.relevance < settings.relevance_gate);
@@ -206,7 +228,7 @@ impl Rewarder {
             Some(if *said == Said::Faulty { -1.0 } else { form }),
             ratio,
         ];
-        Ok(counted(all, &self.weights()))
+        counted(all, &self.weights())
     }
 }
 

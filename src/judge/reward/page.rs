@@ -1,10 +1,16 @@
 //! The retrieval rewards: what stands on the page that a rewrite brings about (JD, "Relevance Matters").
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use anyhow::Result;
+use rayon::prelude::*;
 
 use super::Asked;
+use super::relevances::{PATH, Source};
+use super::scorer::{Scorer, Wanted};
 use crate::recipe::Recipe;
-use crate::search::Engine;
+use crate::search::{Engine, Hit};
 
 /// The worth of a page; the person sees it with the rewrite fused in, as served.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,18 +22,156 @@ pub struct Worth {
 }
 
 impl Worth {
-    /// Of the page for a search, with a rewrite or without one.
-    ///
-    /// # Errors
-    /// An index whose files went away.
-    pub fn of(engine: &Engine, asked: &Asked, rewrite: Option<&str>, recipe: &Recipe) -> Result<Self> {
-        let hits = engine.search_as_of(asked.time_ms, asked.query, rewrite, &recipe.search)?;
-        let first = &hits[..hits.len().min(recipe.reward.top_k)];
-        let relevance = first.iter().map(|hit| hit.signals.relevance).sum::<f64>() / first.len().max(1) as f64;
+    fn of(asked: &Asked, hits: &[Hit], relevances: &[f64]) -> Self {
         let hit = asked.satisfied_doc.map(|doc| {
             let place = hits.iter().position(|hit| hit.doc == doc);
             place.map_or(0.0, |place| 1.0 / (place + 1) as f64)
         });
-        Ok(Self { relevance, hit })
+        Self { relevance: relevances.iter().sum::<f64>() / relevances.len().max(1) as f64, hit }
+    }
+}
+
+/// What the relevance of a page's documents is asked of, by the recipe's `reward.scorer`.
+pub(super) enum Pages {
+    /// The search path, which has told it with the page.
+    Path,
+    /// A relevance model; and the documents' numbers by id.
+    Learned { scorer: Scorer, numbers: HashMap<String, u32> },
+}
+
+impl Pages {
+    /// # Errors
+    /// A scorer that names no relevance model; no log.
+    pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe) -> Result<Self> {
+        if recipe.reward.scorer == PATH {
+            return Ok(Self::Path);
+        }
+        let source = Source { key: "reward.scorer", name: &recipe.reward.scorer, visual: true };
+        let scorer = Scorer::open(workspace, engine, recipe, &source)?;
+        Ok(Self::Learned { scorer, numbers: engine.numbers()? })
+    }
+
+    /// The worth of the page of every answer, a rewrite or none; a page that fails fails alone.
+    ///
+    /// # Errors
+    /// A relevance model that cannot be asked; a store that cannot be read.
+    pub fn of(
+        &self,
+        engine: &Engine,
+        recipe: &Recipe,
+        answers: &[(Asked, Option<&str>)],
+    ) -> Result<Vec<Result<Worth>>> {
+        let shown = |(asked, rewrite): &(Asked, Option<&str>)| {
+            engine.search_as_of(asked.time_ms, asked.query, *rewrite, &recipe.search)
+        };
+        let pages: Vec<Result<Vec<Hit>>> = answers.par_iter().map(shown).collect();
+        let first = |hits: &[Hit]| hits.len().min(recipe.reward.top_k);
+        let Self::Learned { scorer, numbers } = self else {
+            let worth = |((asked, _), hits): (&(Asked, _), Result<Vec<Hit>>)| {
+                let hits = hits?;
+                let relevances: Vec<f64> = hits[..first(&hits)].iter().map(|hit| hit.signals.relevance).collect();
+                Ok(Worth::of(asked, &hits, &relevances))
+            };
+            return Ok(answers.iter().zip(pages).map(worth).collect());
+        };
+        let known = |hits: &[Hit]| -> Vec<u32> {
+            hits[..first(hits)].iter().filter_map(|hit| numbers.get(&hit.doc).copied()).collect()
+        };
+        let mut wanted = Wanted::default();
+        for ((asked, _), hits) in answers.iter().zip(&pages) {
+            hits.iter().for_each(|hits| wanted.add(asked.query, known(hits)));
+        }
+        let (scoring, _) = scorer.score(engine, &wanted)?;
+        let worth = |((asked, _), hits): (&(Asked, _), Result<Vec<Hit>>)| {
+            let hits = hits?;
+            let of_query = scoring.get(asked.query);
+            let relevances: Vec<f64> =
+                known(&hits).iter().filter_map(|number| of_query?.get(number).copied()).collect();
+            Ok(Worth::of(asked, &hits, &relevances))
+        };
+        Ok(answers.iter().zip(pages).map(worth).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::judge::tagging::calibrated;
+    use crate::logs::{Context, Doc};
+    use crate::model::{Config, Policy, Tagger, TaggerSettings, Tokenizer, runs};
+    use crate::recipe::{ModelShape, Precision};
+    use crate::search::index_dir;
+    use crate::store::{LogKind, Store};
+    use crate::task::SPECIAL_TOKENS;
+
+    fn docs() -> Vec<Doc> {
+        let titles = ["jaguar car engine", "jaguar cat forest", "jaguar car test", "bread recipe"];
+        let doc = |(n, title): (usize, &str)| Doc { id: format!("d{n}"), title: title.into(), ..Doc::default() };
+        titles.into_iter().enumerate().map(doc).collect()
+    }
+
+    /// A model that nobody taught, as a run of its own.
+    fn untaught(workspace: &Path, name: &str) -> std::path::PathBuf {
+        let texts = ["jaguar car cat engine forest test bread recipe", "1 2 3 4"];
+        let tokenizer = Tokenizer::train(texts.iter(), 320, &SPECIAL_TOKENS).unwrap();
+        let shape = ModelShape { hidden: 32, layers: 1, heads: 2, kv_heads: 1, head_dim: 16, ffn: 48, vocab: 320 };
+        let config = Config::scratch(&shape, tokenizer.size());
+        let policy = Policy::from_scratch(config, tokenizer, 5, &Device::Cpu).unwrap();
+        let folder = runs::step_dir(&runs::run_dir(workspace, name).unwrap(), 1);
+        std::fs::create_dir_all(&folder).unwrap();
+        policy.save(&folder, None).unwrap();
+        let settings = TaggerSettings { visual: true, max_prompt_tokens: 90, temperature: Some(0.1) };
+        settings.save(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_page_is_as_relevant_as_its_first_documents_are_to_the_one_that_is_asked() {
+        let (dir, docs) = (tempfile::tempdir().unwrap(), docs());
+        let workspace = dir.path();
+        let mut recipe = Recipe::load("tiny").unwrap();
+        (recipe.reward.top_k, recipe.train.precision) = (2, Precision::F32);
+        Store::open(workspace)
+            .unwrap()
+            .write_log(&recipe.name, LogKind::World, "x", |w| docs.iter().try_for_each(|doc| w.doc(doc)))
+            .unwrap();
+        let engine = Engine::build(&index_dir(workspace, &recipe.name), &docs, &recipe.search, |_| ()).unwrap();
+        let context = Context::default();
+        let asked = Asked {
+            context: &context,
+            query: "jaguar",
+            time_ms: i64::MAX,
+            satisfied_doc: Some("d1"),
+            rewrote: None,
+            evidence: None,
+        };
+        let hits = engine.search("jaguar", Some("jaguar car"), &recipe.search).unwrap();
+        let place = hits.iter().position(|hit| hit.doc == "d1").unwrap();
+        let worth = |recipe: &Recipe| {
+            let pages = Pages::open(workspace, &engine, recipe).unwrap();
+            pages.of(&engine, recipe, &[(asked, Some("jaguar car"))]).unwrap().pop().unwrap().unwrap()
+        };
+        let by_path = worth(&recipe);
+        let mean = (hits[0].signals.relevance + hits[1].signals.relevance) / 2.0;
+        assert!((by_path.relevance - mean).abs() < 1e-12 && by_path.hit == Some(1.0 / (place + 1) as f64));
+
+        let tagger = Tagger::open(&untaught(workspace, "judge"), Precision::F32).unwrap();
+        recipe.reward.scorer = "judge".into();
+        let learned = worth(&recipe);
+        let first: Vec<&Doc> = hits[..2].iter().map(|hit| docs.iter().find(|d| d.id == hit.doc).unwrap()).collect();
+        let own: Vec<f64> = tagger
+            .logits("jaguar", &first)
+            .unwrap()
+            .into_iter()
+            .map(|logits| calibrated(logits, 0.1)[2..].iter().sum())
+            .collect();
+        assert!((learned.relevance - (own[0] + own[1]) / 2.0).abs() < 1e-6, "{learned:?} {own:?}");
+        assert!((learned.relevance - by_path.relevance).abs() > 1e-3 && learned.hit == by_path.hit);
+
+        recipe.reward.scorer = "nobody".into();
+        let error = Pages::open(workspace, &engine, &recipe).err().unwrap().to_string();
+        assert!(error.contains("reward.scorer names \"nobody\""), "{error}");
     }
 }

@@ -8,37 +8,53 @@ use anyhow::{Context, Result};
 use crate::judge::tagging::calibrated;
 use crate::logs::Doc;
 use crate::model::{Tagger, runs};
-use crate::recipe::Recipe;
+use crate::recipe::{Ratio, Recipe};
 use crate::search::Engine;
 use crate::store::Store;
 
 /// The name of the search path's scorer in a recipe.
-const PATH: &str = "path";
+pub(super) const PATH: &str = "path";
 /// Whatever changes when a scorer gives other numbers for the same model or index.
 const VERSION: &str = "1";
 
 /// A scorer of texts and documents, the latter by number in the index.
 pub(super) enum Relevances {
-    /// Words and vectors.
-    Path,
+    /// Words and vectors; visual codes, where they are read.
+    Path { visual: bool },
     /// P(L3 or L4) of a trained model, its temperature fitted on held-out labels.
     Learned { tagger: Box<Tagger>, docs: HashMap<u32, Doc> },
 }
 
+/// Which scorer is meant.
+pub(super) struct Source<'a> {
+    /// The recipe's key that names it.
+    pub key: &'a str,
+    /// `path`, or a run.
+    pub name: &'a str,
+    /// Whether the path's scorer reads visual codes; a model knows by itself.
+    pub visual: bool,
+}
+
+impl<'a> Source<'a> {
+    /// The ratio's.
+    pub fn of_ratio(ratio: &'a Ratio) -> Self {
+        Self { key: "ratio.scorer", name: &ratio.scorer, visual: ratio.visual }
+    }
+}
+
 impl Relevances {
-    /// By the recipe's `ratio.scorer`; and a key that tells its numbers from those of any other.
+    /// The scorer of that name; and a key that tells its numbers from those of any other.
     ///
     /// # Errors
     /// No run of that name, or none that tags relevance; no log.
-    pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe) -> Result<(Self, String)> {
-        let ratio = &recipe.ratio;
+    pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe, source: &Source) -> Result<(Self, String)> {
+        let Source { key: of, name, visual } = *source;
         let index = format!("{VERSION} {} {}", engine.fingerprint(), engine.stats().encoder);
-        if ratio.scorer == PATH {
-            return Ok((Self::Path, format!("{PATH} {index} {}", ratio.visual)));
+        if name == PATH {
+            return Ok((Self::Path { visual }, format!("{PATH} {index} {visual}")));
         }
-        let name = &ratio.scorer;
         let (folder, step) = runs::latest(&runs::run_dir(workspace, name)?)?.with_context(|| {
-            format!("ratio.scorer names {name:?}, and there is no such run: `core train sft --task relevance --name {name}` makes one")
+            format!("{of} names {name:?}, and there is no such run: `core train sft --task relevance --name {name}` makes one")
         })?;
         let tagger = Box::new(Tagger::open(&folder, recipe.train.precision)?);
         let store = Store::open_existing(workspace)?;
@@ -53,9 +69,10 @@ impl Relevances {
     ///
     /// # Errors
     /// An index whose files went away; a text that does not fit a model's prompt.
-    pub fn of(&self, engine: &Engine, recipe: &Recipe, text: &str, numbers: &[u32]) -> Result<Vec<f64>> {
-        let Self::Learned { tagger, docs } = self else {
-            return engine.relevance(text, numbers, recipe.ratio.visual);
+    pub fn of(&self, engine: &Engine, text: &str, numbers: &[u32]) -> Result<Vec<f64>> {
+        let (tagger, docs) = match self {
+            Self::Path { visual } => return engine.relevance(text, numbers, *visual),
+            Self::Learned { tagger, docs } => (tagger, docs),
         };
         let of = |number: &u32| docs.get(number).context("the index has a document that the log has not");
         let asked: Vec<&Doc> = numbers.iter().map(of).collect::<Result<_>>()?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::evidence::Evidence;
 use super::posterior::Demand;
 use super::ratio::{Ratio, Scored, flawed, mean_factor, text_of};
-use super::relevances::Relevances;
+use super::relevances::{Relevances, Source};
 use super::{Form, Said};
 use crate::logs::words;
 use crate::recipe::Recipe;
@@ -29,20 +29,20 @@ pub(super) struct Scorer {
 pub(super) type Scoring = HashMap<String, Scores>;
 
 impl Scorer {
-    pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe) -> Result<Self> {
-        let (relevances, key) = Relevances::open(workspace, engine, recipe)?;
+    pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe, source: &Source) -> Result<Self> {
+        let (relevances, key) = Relevances::open(workspace, engine, recipe, source)?;
         Ok(Self { store: Mutex::new(Store::open(workspace)?), relevances, key })
     }
 
     /// Scores every pair that was not scored yet. Gives how many that were, too.
-    pub fn score(&self, engine: &Engine, recipe: &Recipe, wanted: &Wanted) -> Result<(Scoring, usize)> {
+    pub fn score(&self, engine: &Engine, wanted: &Wanted) -> Result<(Scoring, usize)> {
         let mut store = self.store.lock().expect("no holder of the scores panics");
         let known: Vec<Scores> = wanted.0.keys().map(|text| store.scores(&self.key, text)).collect::<Result<_>>()?;
         let work: Vec<_> = wanted.0.iter().zip(known).collect();
         let scored = work.into_par_iter().map(|((text, documents), mut scores)| {
             let missing: Vec<u32> = documents.iter().copied().filter(|doc| !scores.contains_key(doc)).collect();
             if !missing.is_empty() {
-                let found = self.relevances.of(engine, recipe, text, &missing)?;
+                let found = self.relevances.of(engine, text, &missing)?;
                 scores.extend(missing.iter().copied().zip(found));
             }
             Ok(((text.clone(), scores), missing.len()))
@@ -61,8 +61,8 @@ impl Scorer {
 pub(super) struct Wanted(BTreeMap<String, BTreeSet<u32>>);
 
 impl Wanted {
-    pub fn add(&mut self, evidence: &Evidence, text: &str) {
-        self.0.entry(text.to_owned()).or_default().extend(evidence.documents());
+    pub fn add(&mut self, text: &str, documents: impl IntoIterator<Item = u32>) {
+        self.0.entry(text.to_owned()).or_default().extend(documents);
     }
 }
 
@@ -109,12 +109,16 @@ mod tests {
         Doc { id: id.into(), title: title.into(), popularity: 0.5, ..Doc::default() }
     }
 
+    fn open(workspace: &Path, engine: &Engine, recipe: &Recipe) -> Scorer {
+        Scorer::open(workspace, engine, recipe, &Source::of_ratio(&recipe.ratio)).unwrap()
+    }
+
     /// Documents about two senses of a word and some others, indexed, with the scorer over them.
     fn place(workspace: &Path, recipe: &Recipe) -> (Engine, Scorer) {
         let mut docs = vec![doc("car", "jaguar car engine test"), doc("cat", "jaguar cat in the forest")];
         docs.extend((0..30).map(|n| doc(&format!("other{n}"), &format!("bread recipe number{n}"))));
         let engine = Engine::build(&index_dir(workspace, "demo"), &docs, &recipe.search, |_| ()).unwrap();
-        let scorer = Scorer::open(workspace, &engine, recipe).unwrap();
+        let scorer = open(workspace, &engine, recipe);
         (engine, scorer)
     }
 
@@ -132,8 +136,8 @@ mod tests {
     fn worth(engine: &Engine, scorer: &Scorer, recipe: &Recipe, said: &Said) -> Ratio {
         let evidence = evidence(engine);
         let mut wanted = Wanted::default();
-        wanted.add(&evidence, text_of("jaguar", said).unwrap());
-        let (scoring, _) = scorer.score(engine, recipe, &wanted).unwrap();
+        wanted.add(text_of("jaguar", said).unwrap(), evidence.documents());
+        let (scoring, _) = scorer.score(engine, &wanted).unwrap();
         ratio(&evidence, "jaguar", said, &scoring, &Demand::default(), recipe).unwrap()
     }
 
@@ -190,17 +194,17 @@ mod tests {
         let evidence = evidence(&engine);
         let ask = |scorer: &Scorer, texts: &[&str]| {
             let mut wanted = Wanted::default();
-            texts.iter().for_each(|text| wanted.add(&evidence, text));
-            scorer.score(&engine, &recipe, &wanted).unwrap()
+            texts.iter().for_each(|text| wanted.add(text, evidence.documents()));
+            scorer.score(&engine, &wanted).unwrap()
         };
         let (first, asked) = ask(&scorer, &["jaguar car", "jaguar car", "jaguar"]);
         assert_eq!(asked, 2 * 32);
         // Another process, later.
-        let (again, asked) = ask(&Scorer::open(dir.path(), &engine, &recipe).unwrap(), &["jaguar car", "jaguar"]);
+        let (again, asked) = ask(&open(dir.path(), &engine, &recipe), &["jaguar car", "jaguar"]);
         assert_eq!((again, asked), (first, 0));
         let text_only =
             Recipe { ratio: crate::recipe::Ratio { visual: false, ..recipe.ratio.clone() }, ..recipe.clone() };
-        let other = Scorer::open(dir.path(), &engine, &text_only).unwrap();
+        let other = open(dir.path(), &engine, &text_only);
         assert_eq!(ask(&other, &["jaguar"]).1, 32, "what a score depends on is part of its key");
     }
 }
