@@ -13,8 +13,9 @@ pub(super) struct Paired {
     pub pairs: Vec<(usize, usize)>,
 }
 
-/// Sets the best `top` distinct answers against the worst, where rewards differ by `margin` or more. Of equal answers the first
-/// stands for all; those without a reward, and what is left in no pair, are left out. A group in which all are alike gives none.
+/// Sets the best `top` of a group's answers against its worst, where rewards differ by `margin` or more. Answers that say the same
+/// count as often as they were sampled, so that what comes after the best is not preferred for being another, and are learnt once.
+/// Those without a reward, and what is left in no pair, are left out. A group in which all are alike gives none.
 pub(super) fn pair(completions: &[Completion], ratios: &[Option<Ratio>], settings: &Mpo) -> Paired {
     let values: Vec<Option<f64>> = ratios.iter().map(|ratio| Some(ratio.as_ref()?.value)).collect();
     let ids: Vec<&[u32]> = completions.iter().map(|completion| completion.ids.as_slice()).collect();
@@ -22,18 +23,20 @@ pub(super) fn pair(completions: &[Completion], ratios: &[Option<Ratio>], setting
 }
 
 fn pair_of(answers: &[&[u32]], values: &[Option<f64>], settings: &Mpo) -> Paired {
-    let mut distinct: Vec<(usize, f64)> = Vec::new();
-    for (place, value) in values.iter().enumerate() {
-        let Some(value) = value.filter(|value| value.is_finite()) else { continue };
-        if distinct.iter().all(|(other, _)| answers[*other] != answers[place]) {
-            distinct.push((place, value));
-        }
-    }
-    // Stable: of equal rewards the one sampled first counts as the better.
-    distinct.sort_by(|a, b| b.1.total_cmp(&a.1));
+    // The first of those that say the same stands for all.
+    let first = |place: usize| answers.iter().position(|answer| *answer == answers[place]).unwrap_or(place);
+    let known = values.iter().enumerate().filter_map(|(place, value)| Some((first(place), (*value)?)));
+    let mut all: Vec<(usize, f64)> = known.filter(|(_, value)| value.is_finite()).collect();
+    // Of equal rewards the one sampled first counts as the better.
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     // With fewer answers than both sides ask for, none may stand on both.
-    let k = settings.top.min(distinct.len() / 2);
-    let (best, worst) = (&distinct[..k], &distinct[distinct.len() - k..]);
+    let k = settings.top.min(all.len() / 2);
+    let once = |side: &[(usize, f64)]| {
+        let mut side = side.to_vec();
+        side.dedup_by_key(|(place, _)| *place);
+        side
+    };
+    let (best, worst) = (&once(&all[..k]), &once(&all[all.len() - k..]));
     let far: Vec<(usize, usize)> = best
         .iter()
         .flat_map(|w| worst.iter().map(move |l| (w, l)))
@@ -72,6 +75,9 @@ mod tests {
         assert_eq!(of(&[(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)], 2, 0.0), Paired::default());
         // Two distinct answers: one side each, whatever k is.
         assert_eq!(of(&[(1, 1.0), (2, 0.0), (1, 1.0)], 2, 0.1), Paired { places: vec![0, 1], pairs: vec![(0, 1)] });
+        // Whatever comes after an answer that was sampled often is not among the best.
+        let often = of(&[(1, 1.0), (2, 0.5), (1, 1.0), (3, 0.0), (1, 1.0)], 2, 0.1);
+        assert_eq!(often, Paired { places: vec![0, 1, 3], pairs: vec![(0, 1), (0, 2)] });
         assert_eq!(of(&[], 2, 0.1), Paired::default());
         assert_eq!(of(&[(1, 1.0)], 2, 0.1), Paired::default());
     }
