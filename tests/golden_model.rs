@@ -158,6 +158,7 @@ fn filtered_distributions_are_those_of_transformers() {
             repetition_penalty: number(&case["repetition_penalty"]),
             eos: vec![],
             within: None,
+            reluctant: None,
         };
         let ours = distribution(&logits, &ids(&case["previous_ids"]), &settings).unwrap();
         let kept: Vec<u32> = ours.iter().map(|(id, _)| *id).collect();

@@ -189,17 +189,18 @@ impl<'a> Row<'a> {
             1.0 => Vec::new(),
             _ => [self.prompt, &self.out.ids].concat(),
         };
+        let first = |own| if self.out.ids.is_empty() { settings.beginning(own) } else { own };
         match self.within {
             Some((walked, at)) => {
                 let steps = walked.steps(at);
-                let logits = only(logits, steps.iter().map(|(id, _)| *id));
+                let logits = first(Cow::Owned(only(logits, steps.iter().map(|(id, _)| *id))));
                 let id = draw(&distribution(&logits, &previous, settings)?, &mut self.rng);
                 self.within = walked.after(at, id).map(|behind| (walked, behind));
                 self.say(id, settings);
                 self.follow(settings);
             }
             None => {
-                let id = draw(&distribution(logits, &previous, settings)?, &mut self.rng);
+                let id = draw(&distribution(&first(Cow::Borrowed(logits)), &previous, settings)?, &mut self.rng);
                 self.out.logprobs.push(log_probability(logits, id));
                 self.say(id, settings);
             }

@@ -1,5 +1,6 @@
 //! From logits to the next token: penalties and filters in transformers' order, then a draw.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -31,6 +32,9 @@ pub struct Decoding {
     /// The completions that may be said; all when there is none. Logits of tokens that lead to no such completion are left
     /// out before anything else, and where one token alone is left the model is not asked.
     pub within: Option<Within>,
+    /// A token that begins a completion only where it has at least this share of the probability of all that could begin it, or
+    /// where nothing else could.
+    pub reluctant: Option<(u32, f64)>,
 }
 
 /// What completions are kept within.
@@ -55,6 +59,7 @@ impl Decoding {
             repetition_penalty: 1.0,
             eos,
             within: None,
+            reluctant: None,
         }
     }
 
@@ -76,6 +81,20 @@ impl Decoding {
         Self { within: Some(Within::Each(Arc::new(words))), ..self }
     }
 
+    /// The logits of a completion's first token without the reluctant one, where its share is too small.
+    pub(super) fn beginning<'a>(&self, logits: Cow<'a, [f32]>) -> Cow<'a, [f32]> {
+        let Some((token, least)) = self.reluctant else { return logits };
+        let Some(own) = logits.get(token as usize).copied().filter(|own| own.is_finite()) else { return logits };
+        // What others have, in units of its own probability; no number where the weights are broken, which the draw tells.
+        let others = logits.iter().map(|logit| f64::from(logit - own).exp()).sum::<f64>() - 1.0;
+        if others > 0.0 && 1.0 / (1.0 + others) < least {
+            let mut logits = logits.into_owned();
+            logits[token as usize] = f32::NEG_INFINITY;
+            return Cow::Owned(logits);
+        }
+        logits
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -86,6 +105,8 @@ impl Decoding {
         ensure!(self.top_p > 0.0 && self.top_p <= 1.0, "top_p = {} must be above 0 and at most 1", self.top_p);
         ensure!((0.0..=1.0).contains(&self.min_p), "min_p = {} must lie in [0, 1]", self.min_p);
         let penalty = self.repetition_penalty;
+        let least = self.reluctant.map_or(0.0, |(_, least)| least);
+        ensure!((0.0..=1.0).contains(&least), "a token's least share = {least} must lie in [0, 1]");
         ensure!(penalty > 0.0 && penalty.is_finite(), "repetition_penalty = {penalty} must be above 0");
         Ok(())
     }

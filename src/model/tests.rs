@@ -115,7 +115,10 @@ fn what_has_no_weight_is_read_alone_and_changes_nothing_else() {
         let all = weights.concat();
         assert!(all.contains(&0.0) && engine.logprobs.len() == all.len());
         for ((ours, theirs), weight) in engine.logprobs.iter().zip(&graph.logprobs).zip(&all) {
-            assert!(if *weight == 0.0 { *ours == 0.0 } else { (ours - theirs).abs() < 1e-4 }, "{ours} {theirs} {weight}");
+            assert!(
+                if *weight == 0.0 { *ours == 0.0 } else { (ours - theirs).abs() < 1e-4 },
+                "{ours} {theirs} {weight}"
+            );
         }
         for ((name, _), (ours, theirs)) in policy.vars().iter().zip(engine.grads.iter().zip(&graph.grads)) {
             assert!(distance(ours, theirs) < 1e-4, "{name}: {}", distance(ours, theirs));

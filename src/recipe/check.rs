@@ -235,6 +235,7 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("relevance.mix", r.relevance.mix),
         ("train.warmup", r.train.warmup),
         ("train.lr_floor", r.train.lr_floor),
+        ("rewriting.reject_at", r.rewriting.reject_at),
         ("reward.relevance_gate", r.reward.relevance_gate),
         ("ratio.mended", r.ratio.mended),
         ("grpo.epsilon", r.grpo.epsilon),

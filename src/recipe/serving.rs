@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rewriting {
-    /// What it may say: `free`, `constrained` or `mixed`. A command that takes a model's name also takes `NAME:constrained`.
+    /// What it may say: `free`, `constrained`, `mixed` or `words`. A command that takes a model's name also takes `NAME:constrained`.
     pub decoding: Decoding,
+    /// A query is left alone only where `<reject>` has at least this share of the probability of all that may be said first: the
+    /// higher, the less is left alone, and the more rightly. 0 says what is likeliest.
+    pub reject_at: f64,
 }
 
 /// What a model may say.

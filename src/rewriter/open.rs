@@ -124,7 +124,12 @@ fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRe
     if let Some(words) = decoder.wordwise() {
         identity += &format!(", within words of {}", words.fingerprint());
     }
-    PolicyRewriter::new(&opened.name, &identity, policy, decoder, recipe.train.max_prompt_tokens)
+    let reject_at = recipe.rewriting.reject_at;
+    if reject_at > 0.0 {
+        identity += &format!(", left alone at {reject_at}");
+    }
+    let rewriter = PolicyRewriter::new(&opened.name, &identity, policy, decoder, recipe.train.max_prompt_tokens)?;
+    Ok(rewriter.rejecting_at(reject_at))
 }
 
 /// The words of the recipe's log.

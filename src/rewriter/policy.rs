@@ -19,6 +19,8 @@ pub struct PolicyRewriter {
     policy: Policy,
     decoder: Decoder,
     max_prompt_tokens: usize,
+    /// See `rewriting.reject_at`.
+    reject_at: f64,
 }
 
 impl PolicyRewriter {
@@ -28,7 +30,21 @@ impl PolicyRewriter {
     /// A tokenizer that can carry no template.
     pub fn new(name: &str, identity: &str, policy: Policy, decoder: Decoder, max_prompt_tokens: usize) -> Result<Self> {
         policy.tokenizer.task_template()?;
-        Ok(Self { name: name.to_owned(), identity: identity.to_owned(), policy, decoder, max_prompt_tokens })
+        Ok(Self {
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            policy,
+            decoder,
+            max_prompt_tokens,
+            reject_at: 0.0,
+        })
+    }
+
+    /// The same, but a query is left alone only where the first token of `<reject>` has at least this share of the probability of all
+    /// that an answer may begin with.
+    #[must_use]
+    pub fn rejecting_at(self, reject_at: f64) -> Self {
+        Self { reject_at, ..self }
     }
 
     /// The model's tokenizer.
@@ -102,7 +118,9 @@ impl PolicyRewriter {
     /// Those of the model.
     pub fn rewrite(&self, requests: &[(&Context, &str)], cancel: &Cancel) -> Result<Vec<Outcome>> {
         let tokenizer = &self.policy.tokenizer;
-        let settings = Decoding::greedy(MAX_NEW_TOKENS, tokenizer.end_tokens());
+        let reject = tokenizer.completion(&Target::Reject)?[0];
+        let reluctant = Some((reject, self.reject_at));
+        let settings = Decoding { reluctant, ..Decoding::greedy(MAX_NEW_TOKENS, tokenizer.end_tokens()) };
         let mut outcomes = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {
             let prompts = self.prompts(batch)?;

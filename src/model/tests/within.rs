@@ -165,3 +165,41 @@ fn what_is_decided_is_said_without_the_model_and_limits_hold() {
     let error = policy.generate(&[vec![1]], &Decoding::greedy(9, vec![END]).within(foreign), 0).unwrap_err();
     assert!(error.to_string().contains("another tokenizer"), "{error}");
 }
+
+#[test]
+fn a_reluctant_token_begins_a_completion_only_with_its_share_or_alone() {
+    let (policy, prompt) = (policy(Family::Qwen3, true), vec![7, 8]);
+    let logits = logits(&policy, &prompt);
+    let share = |among: &[u32], id: u32| {
+        let weight = |id: u32| f64::from(logits[id as usize]).exp();
+        weight(id) / among.iter().map(|id| weight(*id)).sum::<f64>()
+    };
+    let first = |settings: Decoding, least: Option<(u32, f64)>| {
+        let settings = Decoding { reluctant: least, ..settings };
+        policy.generate(&[prompt.clone()], &settings, 0).unwrap().remove(0).ids[0]
+    };
+    let all: Vec<u32> = (0..logits.len() as u32).collect();
+    let best =
+        |among: &[u32]| *among.iter().max_by(|a, b| logits[**a as usize].total_cmp(&logits[**b as usize])).unwrap();
+    // Of everything, and of three completions.
+    let three = [10, 20, 30];
+    let within = || Decoding::greedy(4, vec![END]).within(trie(&[&[10, 11], &[20, 21], &[30, 31]]));
+    let free = || Decoding::greedy(4, vec![END]);
+    for (settings, among) in [(&free as &dyn Fn() -> Decoding, &all[..]), (&within, &three)] {
+        let likeliest = best(among);
+        let own = share(among, likeliest);
+        let others: Vec<u32> = among.iter().copied().filter(|id| *id != likeliest).collect();
+        assert_eq!(first(settings(), Some((likeliest, own - 1e-4))), likeliest);
+        assert_eq!(first(settings(), Some((likeliest, own + 1e-4))), best(&others));
+        assert_eq!(
+            first(settings(), Some((best(&others), 1.0))),
+            likeliest,
+            "what is not likeliest is not said anyway"
+        );
+    }
+    // Nothing else may be said.
+    let decoded = Decoding::greedy(4, vec![END]).within(trie(&[&[10, 11], &[10, 12]]));
+    assert_eq!(first(decoded, Some((10, 1.0))), 10);
+    let broken = Decoding { reluctant: Some((10, f64::NAN)), ..free() };
+    assert!(policy.generate(&[prompt.clone()], &broken, 0).unwrap_err().to_string().contains("least share"));
+}
