@@ -13,6 +13,7 @@ use anyhow::Result;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::asked::Pool;
 use super::sample::Sample;
@@ -25,6 +26,8 @@ use crate::store::{ExampleRow, LogInfo, Split, Store};
 const IMAGINED: f64 = 0.5;
 /// Share of the imagined documents that do not name the head: a sense is told by its own words too.
 const UNNAMED: f64 = 0.3;
+/// Sessions labelled at once.
+const SESSIONS: usize = 4_096;
 /// Draws of a second document that tells the same.
 const TRIES: usize = 8;
 
@@ -48,21 +51,37 @@ pub(super) fn taught(
     let mined: HashSet<(&str, i64)> = examples.iter().map(|row| (row.user.as_str(), row.time_ms)).collect();
     let teacher = Teacher::new(store, log, recipe)?;
     let mut rng = stream(recipe.seed, "train taught", &[]);
+    let (mut waiting, mut before) = (Vec::with_capacity(SESSIONS), 0);
+    let mut label = |sessions: &mut Vec<Session>| {
+        let labelled: Vec<Vec<ExampleRow>> = sessions
+            .par_iter()
+            .enumerate()
+            .map(|(at, session)| {
+                teacher.examples(session, &mined, &mut stream(recipe.seed, "train label", &[before + at as u64]))
+            })
+            .collect();
+        before += sessions.len() as u64;
+        sessions.clear();
+        for row in labelled.into_iter().flatten() {
+            let sample = if row.target.is_some() { &mut said } else { &mut left };
+            sample.offer(row, &mut rng);
+        }
+    };
     store.for_each_training_session(recipe, log, |session| {
-        for index in 0..session.searches.len() {
-            if mined.contains(&(session.user.as_str(), session.searches[index].time_ms)) {
-                continue;
-            }
-            if let Some(row) = teacher.example(&session, index, &mut rng) {
-                let sample = if row.target.is_some() { &mut said } else { &mut left };
-                sample.offer(row, &mut rng);
-            }
+        waiting.push(session);
+        if waiting.len() == SESSIONS {
+            label(&mut waiting);
         }
         Ok(())
     })?;
+    label(&mut waiting);
     let rows = [said.kept, left.kept].concat();
-    let mut rng = stream(recipe.seed, "train asked", &[]);
-    Ok(rows.into_iter().flat_map(|row| teacher.and_others(row, recipe.train.asked, &mut rng)).collect())
+    let with_others = |(number, row)| {
+        let mut rng = stream(recipe.seed, "train asked", &[number as u64]);
+        teacher.and_others(row, recipe.train.asked, &mut rng)
+    };
+    let rows: Vec<Vec<ExampleRow>> = rows.into_par_iter().enumerate().map(with_others).collect();
+    Ok(rows.concat())
 }
 
 /// A rule, what it was fitted on, and what can be asked.
@@ -101,6 +120,13 @@ impl<'a> Teacher<'a> {
         });
         let answered: Vec<ExampleRow> = answered.collect();
         std::iter::once(row).chain(answered).collect()
+    }
+
+    /// What the rule says of a session's searches, those left out that people themselves said something of.
+    fn examples(&self, session: &Session, mined: &HashSet<(&str, i64)>, rng: &mut ChaCha8Rng) -> Vec<ExampleRow> {
+        let is_mined = |index: &usize| mined.contains(&(session.user.as_str(), session.searches[*index].time_ms));
+        let others = (0..session.searches.len()).filter(|index| !is_mined(index));
+        others.filter_map(|index| self.example(session, index, rng)).collect()
     }
 
     /// What the rule says of a search; none where it knows too little, or the person was content with what it would change.
