@@ -36,7 +36,7 @@ pub(super) enum Pages {
     /// The search path, which has told it with the page.
     Path,
     /// A relevance model; and the documents' numbers by id.
-    Learned { scorer: Scorer, numbers: HashMap<String, u32> },
+    Learned { scorer: Box<Scorer>, numbers: HashMap<String, u32> },
 }
 
 impl Pages {
@@ -47,7 +47,7 @@ impl Pages {
             return Ok(Self::Path);
         }
         let source = Source { key: "reward.scorer", name: &recipe.reward.scorer, visual: true };
-        let scorer = Scorer::open(workspace, engine, recipe, &source)?;
+        let scorer = Box::new(Scorer::open(workspace, engine, recipe, &source)?);
         Ok(Self::Learned { scorer, numbers: engine.numbers()? })
     }
 

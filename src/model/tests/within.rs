@@ -176,7 +176,7 @@ fn a_reluctant_token_begins_a_completion_only_with_its_share_or_alone() {
     };
     let first = |settings: Decoding, least: Option<(u32, f64)>| {
         let settings = Decoding { reluctant: least, ..settings };
-        policy.generate(&[prompt.clone()], &settings, 0).unwrap().remove(0).ids[0]
+        policy.generate(std::slice::from_ref(&prompt), &settings, 0).unwrap().remove(0).ids[0]
     };
     let all: Vec<u32> = (0..logits.len() as u32).collect();
     let best =
@@ -201,5 +201,7 @@ fn a_reluctant_token_begins_a_completion_only_with_its_share_or_alone() {
     let decoded = Decoding::greedy(4, vec![END]).within(trie(&[&[10, 11], &[10, 12]]));
     assert_eq!(first(decoded, Some((10, 1.0))), 10);
     let broken = Decoding { reluctant: Some((10, f64::NAN)), ..free() };
-    assert!(policy.generate(&[prompt.clone()], &broken, 0).unwrap_err().to_string().contains("least share"));
+    assert!(
+        policy.generate(std::slice::from_ref(&prompt), &broken, 0).unwrap_err().to_string().contains("least share")
+    );
 }
