@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 
 use super::Asked;
@@ -85,8 +85,9 @@ impl Pages {
         let worth = |((asked, _), hits): (&(Asked, _), Result<Vec<Hit>>)| {
             let hits = hits?;
             let of_query = scoring.get(asked.query);
-            let relevances: Vec<f64> =
-                known(&hits).iter().filter_map(|number| of_query?.get(number).copied()).collect();
+            let told = |number: &u32| of_query.and_then(|scores| scores.get(number)).copied();
+            let told = |number| told(number).context("a document of the page was not scored");
+            let relevances = known(&hits).iter().map(told).collect::<Result<Vec<f64>>>()?;
             Ok(Worth::of(asked, &hits, &relevances))
         };
         Ok(answers.iter().zip(pages).map(worth).collect())
@@ -122,7 +123,7 @@ mod tests {
         let folder = runs::step_dir(&runs::run_dir(workspace, name).unwrap(), 1);
         std::fs::create_dir_all(&folder).unwrap();
         policy.save(&folder, None).unwrap();
-        let settings = TaggerSettings { visual: true, max_prompt_tokens: 90, temperature: Some(0.1) };
+        let settings = TaggerSettings { visual: true, max_prompt_tokens: 90, temperature: Some(0.7) };
         settings.save(&folder).unwrap();
         folder
     }
@@ -165,9 +166,10 @@ mod tests {
             .logits("jaguar", &first)
             .unwrap()
             .into_iter()
-            .map(|logits| calibrated(logits, 0.1)[2..].iter().sum())
+            .map(|logits| calibrated(logits, 0.7)[2..].iter().sum())
             .collect();
         assert!((learned.relevance - (own[0] + own[1]) / 2.0).abs() < 1e-6, "{learned:?} {own:?}");
+        assert!(own.iter().all(|p| (0.01..0.99).contains(p)) && (own[0] - own[1]).abs() > 1e-5, "{own:?}");
         assert!((learned.relevance - by_path.relevance).abs() > 1e-3 && learned.hit == by_path.hit);
 
         recipe.reward.scorer = "nobody".into();
