@@ -26,7 +26,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::journal::{Reader, Table};
+use crate::journal::{Event, Reader, Table};
 use crate::recipe::Recipe;
 use crate::train::{self, Options};
 
@@ -39,7 +39,7 @@ fn of_seed(recipe: &Recipe, seed: u64) -> Recipe {
     Recipe { name, seed, ..recipe.clone() }
 }
 
-/// Trains, and tells the seconds: of this call where it did all steps, else of all calls for the run.
+/// Trains, and tells the seconds: of this call where it did all steps, else of all calls that took one of them.
 fn trained(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<f64> {
     let started = Instant::now();
     let summary = train::run(workspace, recipe, options)?;
@@ -47,11 +47,25 @@ fn trained(workspace: &Path, recipe: &Recipe, options: &Options) -> Result<f64> 
     if summary.steps_now == summary.steps { Ok(seconds) } else { training_seconds(workspace, options.name) }
 }
 
-/// How long a training run took, those that it went on from included.
+/// How long a training run took, those that it went on from included. Calls that found it done are not, nor what an older run
+/// of the name took.
 fn training_seconds(workspace: &Path, run: &str) -> Result<f64> {
-    let runs = Reader::open(workspace)?.runs()?;
-    let of_run = runs.iter().filter(|r| r.verb == "train" && r.name == run);
-    Ok(of_run.filter_map(|r| r.duration_ms(r.started_ms)).sum::<i64>() as f64 / 1e3)
+    let reader = Reader::open(workspace)?;
+    let mut total = 0;
+    for call in reader.runs()?.iter().filter(|r| r.verb == "train" && r.name == run) {
+        let events = reader.events(call.id, 0, usize::MAX)?;
+        let step = |event: &Event| match event {
+            Event::Metrics { step, split, .. } if split == "train" => Some(*step),
+            _ => None,
+        };
+        let Some(first) = events.iter().find_map(|logged| step(&logged.event)) else { continue };
+        total += call.duration_ms(call.started_ms).unwrap_or(0);
+        // The newest calls come first: behind this one lies another run.
+        if first == 1 {
+            break;
+        }
+    }
+    Ok(total as f64 / 1e3)
 }
 
 /// What to measure.
@@ -109,11 +123,37 @@ pub fn run(workspace: &Path, recipe: &Recipe, job: Job) -> Result<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Journal;
 
     fn small() -> Recipe {
         let mut recipe = Recipe::load("tiny").unwrap();
         (recipe.world.people, recipe.world.videos, recipe.ab.resamples) = (60, 600, 50);
         recipe
+    }
+
+    #[test]
+    fn a_run_took_what_the_calls_took_that_trained_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let call = |steps: std::ops::Range<u64>, slow: bool| {
+            let body = |journal: &Journal| {
+                if slow {
+                    std::thread::sleep(std::time::Duration::from_millis(700));
+                }
+                steps.clone().try_for_each(|step| {
+                    let values = std::collections::BTreeMap::new();
+                    journal.emit(&Event::Metrics { step, steps: 9, split: "train".into(), values })
+                })
+            };
+            Journal::record(dir.path(), "train", "tuned", "", body).unwrap();
+        };
+        call(1..9, true);
+        call(1..5, false);
+        call(5..9, false);
+        call(9..9, true);
+        let seconds = training_seconds(dir.path(), "tuned").unwrap();
+        assert!(seconds < 0.7, "neither an older run nor a call without a step counts: {seconds}");
+        call(1..2, true);
+        assert!(training_seconds(dir.path(), "tuned").unwrap() >= 0.7);
     }
 
     #[test]

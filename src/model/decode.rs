@@ -21,7 +21,8 @@ pub struct Completion {
     /// Token ids; the end token, when there is one, is the last.
     pub ids: Vec<u32>,
     /// Per id, its log-probability under the model at temperature 1 without any filter, in nats. Empty for one decoded
-    /// within a trie, where the model is not asked for every token: `Policy::score` tells them.
+    /// within a trie, where the model is not asked for every token, and for one that had to have its share
+    /// ([`Decoding::reluctant`]): `Policy::score` tells them.
     pub logprobs: Vec<f32>,
     /// Whether an end token closed it, not the limit.
     pub finished: bool,
@@ -150,6 +151,8 @@ pub(super) struct Row<'a> {
     fed: usize,
     /// The completions that may be said, and where it stands among them.
     within: Option<(Walked<'a>, Place)>,
+    /// Log-probabilities of the reluctant completion, where it could be said, and of what is said without it so far.
+    rivals: Option<(f64, f64)>,
     done: bool,
 }
 
@@ -169,7 +172,7 @@ impl<'a> Row<'a> {
         let limit = if cancel.is_set() { 0 } else { limit };
         let out = Completion { ids: Vec::new(), logprobs: Vec::new(), finished: false, forwards: 0 };
         let within = Walked::of(settings.within.as_ref(), index).map(|walked| (walked, walked.start()));
-        let mut row = Self { prompt, limit, cancel, rng, out, fed: 0, within, done: limit == 0 };
+        let mut row = Self { prompt, limit, cancel, rng, out, fed: 0, within, rivals: None, done: limit == 0 };
         if within.is_some_and(|(walked, _)| walked.decides()) {
             row.follow(settings);
         }
@@ -189,23 +192,48 @@ impl<'a> Row<'a> {
             1.0 => Vec::new(),
             _ => [self.prompt, &self.out.ids].concat(),
         };
-        let first = |own| if self.out.ids.is_empty() { settings.beginning(own) } else { own };
-        match self.within {
+        let id = match self.within {
             Some((walked, at)) => {
                 let steps = walked.steps(at);
-                let logits = first(Cow::Owned(only(logits, steps.iter().map(|(id, _)| *id))));
-                let id = draw(&distribution(&logits, &previous, settings)?, &mut self.rng);
+                let possible = self.reluctantly(logits, only(logits, steps.iter().map(|(id, _)| *id)).into(), settings);
+                let id = draw(&distribution(&possible, &previous, settings)?, &mut self.rng);
                 self.within = walked.after(at, id).map(|behind| (walked, behind));
-                self.say(id, settings);
-                self.follow(settings);
+                id
             }
             None => {
-                let id = draw(&distribution(&first(Cow::Borrowed(logits)), &previous, settings)?, &mut self.rng);
+                let possible = self.reluctantly(logits, logits.into(), settings);
+                let id = draw(&distribution(&possible, &previous, settings)?, &mut self.rng);
                 self.out.logprobs.push(log_probability(logits, id));
-                self.say(id, settings);
+                id
             }
+        };
+        self.say(id, settings);
+        if !self.gives_way(logits, id, settings) {
+            self.follow(settings);
         }
         Ok(())
+    }
+
+    /// What may be said next, without the reluctant completion where that could begin here.
+    fn reluctantly<'b>(&mut self, logits: &[f32], possible: Cow<'b, [f32]>, settings: &Decoding) -> Cow<'b, [f32]> {
+        let Some(reluctant) = settings.reluctant.as_ref().filter(|_| self.out.ids.is_empty()) else { return possible };
+        let Some(without) = reluctant.without(&possible) else { return possible };
+        self.rivals = Some((log_probability(logits, reluctant.ids[0]).into(), 0.0));
+        without.into()
+    }
+
+    /// Puts the reluctant completion in the place of what is being said, once that is improbable enough: it can only become less
+    /// probable, so nothing is decoded in vain.
+    fn gives_way(&mut self, logits: &[f32], said: u32, settings: &Decoding) -> bool {
+        let (Some(reluctant), Some((own, other))) = (&settings.reluctant, &mut self.rivals) else { return false };
+        *other += f64::from(log_probability(logits, said));
+        let prevails = reluctant.prevails(*own, *other);
+        if prevails {
+            self.out.ids.clone_from(&reluctant.ids);
+            self.out.logprobs.clear();
+            (self.out.finished, self.done) = (true, true);
+        }
+        prevails
     }
 
     /// Says what can be said in one way only, without asking the model.

@@ -49,7 +49,7 @@ pub use engine::simd::{Level, level as simd_level};
 pub use gradient::{Pass, Slope};
 pub use group::Group;
 pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
-pub use sampling::{Decoding, distribution};
+pub use sampling::{Decoding, Reluctant, distribution};
 pub(crate) use tagger::common;
 pub use tagger::{TAGGER, Tagger, TaggerSettings};
 pub use tokenizer::{DecodeStream, Tokenizer};

@@ -1,6 +1,5 @@
 //! From logits to the next token: penalties and filters in transformers' order, then a draw.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -32,9 +31,38 @@ pub struct Decoding {
     /// The completions that may be said; all when there is none. Logits of tokens that lead to no such completion are left
     /// out before anything else, and where one token alone is left the model is not asked.
     pub within: Option<Within>,
-    /// A token that begins a completion only where it has at least this share of the probability of all that could begin it, or
-    /// where nothing else could.
-    pub reluctant: Option<(u32, f64)>,
+    /// A completion that is said only where it is probable enough beside what would be said without it.
+    pub reluctant: Option<Reluctant>,
+}
+
+/// A completion that has to be probable enough: of its own probability and that of the completion decoded without it, it needs
+/// a share. Probabilities are the model's at temperature 1 without any filter, of the tokens it is asked for: of this one
+/// the first, of the other those that it was left a choice of. Where nothing else could be said, it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reluctant {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// The share, in (0, 1].
+    pub least: f64,
+}
+
+impl Reluctant {
+    /// The logits of a completion's first token without its own; none where it cannot be said, or nothing else.
+    pub(super) fn without(&self, logits: &[f32]) -> Option<Vec<f32>> {
+        let own = *self.ids.first()? as usize;
+        let possible = |id: usize| logits[id] > f32::NEG_INFINITY;
+        if own >= logits.len() || !possible(own) || !(0..logits.len()).any(|id| id != own && possible(id)) {
+            return None;
+        }
+        let mut logits = logits.to_vec();
+        logits[own] = f32::NEG_INFINITY;
+        Some(logits)
+    }
+
+    /// Whether it has its share, by its log-probability and the other's.
+    pub(crate) fn prevails(&self, own: f64, other: f64) -> bool {
+        1.0 / (1.0 + (other - own).exp()) >= self.least
+    }
 }
 
 /// What completions are kept within.
@@ -81,20 +109,6 @@ impl Decoding {
         Self { within: Some(Within::Each(Arc::new(words))), ..self }
     }
 
-    /// The logits of a completion's first token without the reluctant one, where its share is too small.
-    pub(super) fn beginning<'a>(&self, logits: Cow<'a, [f32]>) -> Cow<'a, [f32]> {
-        let Some((token, least)) = self.reluctant else { return logits };
-        let Some(own) = logits.get(token as usize).copied().filter(|own| own.is_finite()) else { return logits };
-        // What others have, in units of its own probability; no number where the weights are broken, which the draw tells.
-        let others = logits.iter().map(|logit| f64::from(logit - own).exp()).sum::<f64>() - 1.0;
-        if others > 0.0 && 1.0 / (1.0 + others) < least {
-            let mut logits = logits.into_owned();
-            logits[token as usize] = f32::NEG_INFINITY;
-            return Cow::Owned(logits);
-        }
-        logits
-    }
-
     /// Checks the ranges.
     ///
     /// # Errors
@@ -105,8 +119,13 @@ impl Decoding {
         ensure!(self.top_p > 0.0 && self.top_p <= 1.0, "top_p = {} must be above 0 and at most 1", self.top_p);
         ensure!((0.0..=1.0).contains(&self.min_p), "min_p = {} must lie in [0, 1]", self.min_p);
         let penalty = self.repetition_penalty;
-        let least = self.reluctant.map_or(0.0, |(_, least)| least);
-        ensure!((0.0..=1.0).contains(&least), "a token's least share = {least} must lie in [0, 1]");
+        if let Some(Reluctant { ids, least }) = &self.reluctant {
+            ensure!(
+                *least > 0.0 && *least <= 1.0,
+                "a completion's least share = {least} must be above 0 and at most 1"
+            );
+            ensure!(!ids.is_empty(), "a completion that needs a share has no token");
+        }
         ensure!(penalty > 0.0 && penalty.is_finite(), "repetition_penalty = {penalty} must be above 0");
         Ok(())
     }

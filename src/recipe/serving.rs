@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Rewriting {
     /// What it may say: `free`, `constrained`, `mixed` or `words`. A command that takes a model's name also takes `NAME:constrained`.
     pub decoding: Decoding,
-    /// A query is left alone only where `<reject>` has at least this share of the probability of all that may be said first: the
-    /// higher, the less is left alone, and the more rightly. 0 says what is likeliest.
+    /// A query is left alone only where `<reject>` has at least this share of the probability of itself and of the rewrite that would
+    /// be said instead: the higher, the less is left alone, and the more rightly. A model that is not sure of its rewrite is
+    /// heard so, too. 0 takes what is likelier to be said first, whatever the rewrite.
     pub reject_at: f64,
 }
 

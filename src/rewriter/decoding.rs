@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Vocabulary, Wordwise};
 use crate::logs::Context;
-use crate::model::{self, Cancel, Completion, Group, Policy, Tokenizer, Trie};
+use crate::model::{self, Cancel, Completion, Group, Policy, Reluctant, Tokenizer, Trie};
 use crate::recipe::Decoding;
 use crate::task::Target;
 
@@ -126,7 +126,7 @@ impl Decoder {
                 }
                 let again: Vec<Vec<u32>> = missed.iter().map(|at| prompts[*at].clone()).collect();
                 let others = policy.generate_until(&again, &within(trie), seed, cancel)?;
-                let others = self.or_rejects(policy, again, others)?;
+                let others = self.or_rejects(policy, again, others, settings)?;
                 for (at, other) in missed.into_iter().zip(others) {
                     let forwards = said[at].forwards + other.forwards;
                     said[at] = Completion { forwards, ..other };
@@ -146,8 +146,16 @@ impl Decoder {
             || trie.holds(&tokenizer.completion(&tokenizer.read_completion(&completion.ids)?)?))
     }
 
-    /// Puts `<reject>` in the place of completions that are less probable than it.
-    fn or_rejects(&self, policy: &Policy, prompts: Vec<Vec<u32>>, said: Vec<Completion>) -> Result<Vec<Completion>> {
+    /// Puts `<reject>` in the place of completions beside which it has its share of probability, half unless the settings name one.
+    fn or_rejects(
+        &self,
+        policy: &Policy,
+        prompts: Vec<Vec<u32>>,
+        said: Vec<Completion>,
+        settings: &model::Decoding,
+    ) -> Result<Vec<Completion>> {
+        let least = settings.reluctant.as_ref().map_or(0.5, |reluctant| reluctant.least);
+        let reluctant = Reluctant { ids: self.reject.clone(), least };
         let pair = |(prompt, said): (Vec<u32>, &Completion)| {
             let completions = vec![said.ids.clone(), self.reject.clone()];
             Group { prompt, completions }
@@ -163,7 +171,7 @@ impl Decoder {
         let better = said.into_iter().map(|said| {
             let (own, reject) = (sum(said.ids.len()), sum(self.reject.len()));
             let forwards = said.forwards + 1;
-            if said.finished && reject > own {
+            if said.finished && reluctant.prevails(reject, own) {
                 return Completion { ids: self.reject.clone(), forwards, ..said };
             }
             Completion { forwards, ..said }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Decoder, Outcome, Reason};
 use crate::logs::Context;
-use crate::model::{Cancel, Completion, Decoding, Group, Policy, Tokenizer};
+use crate::model::{Cancel, Completion, Decoding, Group, Policy, Reluctant, Tokenizer};
 use crate::task::Target;
 
 /// Longest answer in tokens; queries are short.
@@ -40,8 +40,8 @@ impl PolicyRewriter {
         })
     }
 
-    /// The same, but a query is left alone only where the first token of `<reject>` has at least this share of the probability of all
-    /// that an answer may begin with.
+    /// The same, but a query is left alone only where `<reject>` has at least this share of the probability of itself and of the
+    /// rewrite that would be said; 0 leaves that to its first token.
     #[must_use]
     pub fn rejecting_at(self, reject_at: f64) -> Self {
         Self { reject_at, ..self }
@@ -118,8 +118,8 @@ impl PolicyRewriter {
     /// Those of the model.
     pub fn rewrite(&self, requests: &[(&Context, &str)], cancel: &Cancel) -> Result<Vec<Outcome>> {
         let tokenizer = &self.policy.tokenizer;
-        let reject = tokenizer.completion(&Target::Reject)?[0];
-        let reluctant = Some((reject, self.reject_at));
+        let reject = tokenizer.completion(&Target::Reject)?;
+        let reluctant = (self.reject_at > 0.0).then_some(Reluctant { ids: reject, least: self.reject_at });
         let settings = Decoding { reluctant, ..Decoding::greedy(MAX_NEW_TOKENS, tokenizer.end_tokens()) };
         let mut outcomes = Vec::with_capacity(requests.len());
         for batch in requests.chunks(BATCH) {

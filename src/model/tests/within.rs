@@ -167,41 +167,52 @@ fn what_is_decided_is_said_without_the_model_and_limits_hold() {
 }
 
 #[test]
-fn a_reluctant_token_begins_a_completion_only_with_its_share_or_alone() {
+fn a_reluctant_completion_is_said_only_with_its_share_or_alone() {
     let (policy, prompt) = (policy(Family::Qwen3, true), vec![7, 8]);
-    let logits = logits(&policy, &prompt);
-    let share = |among: &[u32], id: u32| {
-        let weight = |id: u32| f64::from(logits[id as usize]).exp();
-        weight(id) / among.iter().map(|id| weight(*id)).sum::<f64>()
+    // Log-probability of what the model was asked for: tokens behind a prefix, without any filter.
+    let asked = |said: &[u32], choices: &[usize]| -> f64 {
+        let of = |n: &usize| {
+            let logits = logits(&policy, &[&prompt, &said[..*n]].concat());
+            let all: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+            f64::from(logits[said[*n] as usize]) - all.ln()
+        };
+        choices.iter().map(of).sum()
     };
-    let first = |settings: Decoding, least: Option<(u32, f64)>| {
-        let settings = Decoding { reluctant: least, ..settings };
-        policy.generate(std::slice::from_ref(&prompt), &settings, 0).unwrap().remove(0).ids[0]
+    let decode = |settings: Decoding, least: Option<(u32, f64)>| {
+        let reluctant = least.map(|(id, least)| Reluctant { ids: vec![id, END], least });
+        let settings = Decoding { reluctant, ..settings };
+        let ours = policy.generate(std::slice::from_ref(&prompt), &settings, 0).unwrap().remove(0);
+        let prompts = std::slice::from_ref(&prompt);
+        let candle = policy.generate_from_candle(prompts, &settings, 0, &Cancel::default()).unwrap().remove(0);
+        assert_eq!((&ours.ids, ours.forwards), (&candle.ids, candle.forwards));
+        ours
     };
-    let all: Vec<u32> = (0..logits.len() as u32).collect();
-    let best =
-        |among: &[u32]| *among.iter().max_by(|a, b| logits[**a as usize].total_cmp(&logits[**b as usize])).unwrap();
-    // Of everything, and of three completions.
-    let three = [10, 20, 30];
-    let within = || Decoding::greedy(4, vec![END]).within(trie(&[&[10, 11], &[20, 21], &[30, 31]]));
     let free = || Decoding::greedy(4, vec![END]);
-    for (settings, among) in [(&free as &dyn Fn() -> Decoding, &all[..]), (&within, &three)] {
-        let likeliest = best(among);
-        let own = share(among, likeliest);
-        let others: Vec<u32> = among.iter().copied().filter(|id| *id != likeliest).collect();
-        assert_eq!(first(settings(), Some((likeliest, own - 1e-4))), likeliest);
-        assert_eq!(first(settings(), Some((likeliest, own + 1e-4))), best(&others));
-        assert_eq!(
-            first(settings(), Some((best(&others), 1.0))),
-            likeliest,
-            "what is not likeliest is not said anyway"
-        );
+    // The tokens behind the first are forced where three completions may be said.
+    let within = || Decoding::greedy(4, vec![END]).within(trie(&[&[10, 11], &[20, 21], &[30, 31]]));
+    let likeliest = decode(free(), None).ids[0];
+    for (settings, id, choices) in [(&free as &dyn Fn() -> Decoding, likeliest, &[0, 1, 2, 3][..]), (&within, 20, &[0])]
+    {
+        let without = decode(settings(), Some((id, 1.0)));
+        assert_ne!(without.ids[0], id);
+        let choices = &choices[..choices.len().min(without.ids.len())];
+        let (own, other) = (asked(&[id], &[0]), asked(&without.ids, choices));
+        let share = 1.0 / (1.0 + (other - own).exp());
+        assert_eq!(decode(settings(), Some((id, share + 1e-4))).ids, without.ids);
+        let said = decode(settings(), Some((id, share - 1e-4)));
+        assert_eq!((said.ids, said.finished), (vec![id, END], true));
+        // What prevails over the first token already waits for no other.
+        assert_eq!(decode(settings(), Some((id, 1e-6))).forwards, 1);
     }
-    // Nothing else may be said.
-    let decoded = Decoding::greedy(4, vec![END]).within(trie(&[&[10, 11], &[10, 12]]));
-    assert_eq!(first(decoded, Some((10, 1.0))), 10);
-    let broken = Decoding { reluctant: Some((10, f64::NAN)), ..free() };
-    assert!(
-        policy.generate(std::slice::from_ref(&prompt), &broken, 0).unwrap_err().to_string().contains("least share")
-    );
+    // Nothing else may be said, or it may not.
+    let decoded =
+        |first: &[u32]| decode(Decoding::greedy(4, vec![END]).within(trie(&[first, &[10, 12]])), Some((10, 1.0)));
+    assert_eq!(decoded(&[10, 11]).ids[0], 10);
+    let absent = decode(within(), Some((40, 1e-6)));
+    assert_eq!(absent.ids, decode(within(), None).ids);
+    for least in [f64::NAN, 0.0, 1.1] {
+        let settings = Decoding { reluctant: Some(Reluctant { ids: vec![10], least }), ..free() };
+        let error = policy.generate(std::slice::from_ref(&prompt), &settings, 0).unwrap_err();
+        assert!(error.to_string().contains("least share"), "{error}");
+    }
 }
