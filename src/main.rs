@@ -317,6 +317,7 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let flaw = |flaw| match flaw {
                 cli::Flaw::Verbosity => Flaw::Verbosity,
                 cli::Flaw::Popularity => Flaw::Popularity,
+                cli::Flaw::Abstention => Flaw::Abstention,
             };
             let plan = bench::incident::Plan { flaws: asked_flaws.into_iter().map(flaw).collect(), rounds };
             let report = bench::incident::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;

@@ -76,10 +76,10 @@ pub enum Bench {
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,
     },
-    /// A weak relevance scorer, a policy that finds the weakness, and what the gate makes of it.
+    /// A weak reward, a policy that finds the weakness, and what the gate makes of it.
     Incident {
         /// The weakness; may be repeated.
-        #[arg(long, value_enum, default_values_t = [Flaw::Verbosity, Flaw::Popularity])]
+        #[arg(long, value_enum, default_values_t = [Flaw::Verbosity, Flaw::Popularity, Flaw::Abstention])]
         flaw: Vec<Flaw>,
         /// Rounds of MPO under it.
         #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
@@ -133,13 +133,15 @@ pub enum Rows {
     Core,
 }
 
-/// A weakness of a relevance scorer.
+/// A weakness of the ratio reward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Flaw {
     /// Words that match nothing are forgiven.
     Verbosity,
     /// Often typed texts seem more relevant.
     Popularity,
+    /// Leaving a query alone costs nothing.
+    Abstention,
 }
 
 /// Shape and arithmetic of a case.

@@ -39,7 +39,7 @@ pub struct Ratio {
     /// What leaving a query alone costs, below the query's own ratio, where the person had to type anew: without it abstaining
     /// is the safe win.
     pub reject: f64,
-    /// A known weakness that the relevance scorer is given, for replaying incidents.
+    /// A known weakness that the reward is given, for replaying incidents.
     pub flaw: Flaw,
 }
 
@@ -77,7 +77,7 @@ pub enum Form {
     Additive,
 }
 
-/// A weakness of a relevance scorer.
+/// A weakness of the reward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flaw {
@@ -87,6 +87,9 @@ pub enum Flaw {
     Verbosity,
     /// Often typed texts seem more relevant: `min(1, r · (1 + log(1 + n) / log(1 + n_max)))`, n the searches for the text.
     Popularity,
+    /// Leaving a query alone costs nothing: `ratio.reject` counts as 0. The scorer is sound; what it is asked about is not, since who
+    /// found nothing and gave up left no evidence.
+    Abstention,
 }
 
 /// Learning from pairs of a policy's own answers: MPO (arXiv 2411.10442) in semi-online phases (CoRe; arXiv 2506.21495).

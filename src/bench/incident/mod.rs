@@ -1,9 +1,9 @@
-//! `core bench incident`: a relevance scorer with a known weakness, a policy that finds it, and what the gate makes of it (CoRe).
+//! `core bench incident`: a reward with a known weakness, a policy that finds it, and what the gate makes of it (CoRe).
 //!
-//! The reward is made from the weak scorer and nothing punishes length, so round after round of MPO earns more of it. The gate
-//! holds every round against the release, with that same reward; an experiment, served by the weak scorer too, tells what each
-//! would have done to people. Then the recovery: the release stays, length and missing ends are punished, and training starts
-//! from the release again, the scorer as weak as before.
+//! Nothing punishes length, so round after round of MPO earns more of the weak reward. The gate holds every round against the
+//! release, with that same reward; an experiment, served by the weak scorer too, tells what each would have done to people.
+//! Then the recovery: the release stays, length and missing ends are punished, or abstaining where that was the cheat, and
+//! training starts from the release again, the scorer as weak as before.
 
 mod table;
 
@@ -23,6 +23,9 @@ use crate::{gate, index, mine, simulate};
 
 /// The paper's seven metrics, by their names in a verdict.
 const SEVEN: [&str; 7] = ["r_main", "S_pos", "r_rand", "entropy", "surprisal", "mean_length", "truncated"];
+
+/// Least charge for leaving alone what was typed anew, once that was the cheat.
+const CHARGED: f64 = 0.3;
 
 /// What to replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,10 +154,14 @@ fn under(recipe: &Recipe, flaw: Flaw) -> Recipe {
     recipe
 }
 
-/// The recovery: length beyond what people type is punished early, and an answer without an end twice as much as before.
+/// The recovery: length beyond what people type is punished early, and an answer without an end twice as much as before. Where
+/// abstaining was the cheat, it is charged for.
 fn recovering(weak: &Recipe) -> Recipe {
     let mut recipe = weak.clone();
     (recipe.ratio.length, recipe.ratio.truncated) = (1.0, 2.0);
+    if recipe.ratio.flaw == Flaw::Abstention {
+        (recipe.ratio.flaw, recipe.ratio.reject) = (Flaw::None, recipe.ratio.reject.max(CHARGED));
+    }
     (recipe.reward.long_words, recipe.reward.most_words) = (3, 8);
     recipe
 }

@@ -97,7 +97,7 @@ pub fn text_of<'a>(query: &'a str, said: &'a Said) -> Option<&'a str> {
 #[must_use]
 pub fn flawed(relevance: f64, flaw: Flaw, words: usize, prominence: f64) -> f64 {
     match flaw {
-        Flaw::None => relevance,
+        Flaw::None | Flaw::Abstention => relevance,
         Flaw::Verbosity => (relevance * (words as f64 / 2.0).max(1.0)).min(1.0),
         Flaw::Popularity => (relevance * (1.0 + prominence)).min(1.0),
     }

@@ -13,7 +13,7 @@ use super::ratio::{Ratio, Scored, flawed, mean_factor, text_of};
 use super::relevances::{Relevances, Source};
 use super::{Form, Said};
 use crate::logs::words;
-use crate::recipe::Recipe;
+use crate::recipe::{Flaw, Recipe};
 use crate::search::Engine;
 use crate::store::{Scores, Store};
 
@@ -95,7 +95,8 @@ pub(super) fn ratio(
     let ratio = Ratio::of(scored, length, settings);
     // Whoever says the query again leaves it alone, whatever words that takes.
     let alone = *said == Said::Reject || words(text).eq(words(query));
-    let cost = if alone && evidence.mended { settings.reject } else { 0.0 };
+    let charged = alone && evidence.mended && settings.flaw != Flaw::Abstention;
+    let cost = if charged { settings.reject } else { 0.0 };
     Some(Ratio { value: ratio.value - cost, ..ratio })
 }
 
@@ -184,6 +185,8 @@ mod tests {
         }
         let rewrite = Said::Rewrite("jaguar car".into());
         assert_eq!(of(&free, &rewrite), of(&dear, &rewrite));
+        dear.ratio.flaw = Flaw::Abstention;
+        assert_eq!(of(&free, &Said::Reject), of(&dear, &Said::Reject), "the weakness that an incident replays");
     }
 
     #[test]
