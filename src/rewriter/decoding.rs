@@ -125,7 +125,12 @@ impl Decoder {
                     return Ok(said);
                 }
                 let again: Vec<Vec<u32>> = missed.iter().map(|at| prompts[*at].clone()).collect();
-                let others = policy.generate_until(&again, &within(trie), seed, cancel)?;
+                let mut rewrites = within(trie);
+                if let Some(reluctant) = &mut rewrites.reluctant {
+                    // It is held against all that is said below, not only what was asked for.
+                    reluctant.least = 1.0;
+                }
+                let others = policy.generate_until(&again, &rewrites, seed, cancel)?;
                 let others = self.or_rejects(policy, again, others, settings)?;
                 for (at, other) in missed.into_iter().zip(others) {
                     let forwards = said[at].forwards + other.forwards;
@@ -292,6 +297,27 @@ mod tests {
             }
         }
         assert!(rewrites > 0 && rejects > 0, "{rewrites} {rejects}");
+    }
+
+    #[test]
+    fn what_mixed_decodes_again_is_left_alone_by_the_share_that_is_asked_of_reject() {
+        let policy = policy(3, true);
+        let mixed = decoder(Decoding::Mixed, &policy, &VALID);
+        let (prompt, reject) = (prompts(&policy, 1), mixed.reject.clone());
+        let ids = policy.tokenizer.completion(&Target::Rewrite("jaguar car".into())).unwrap();
+        let said = Completion { ids: ids.clone(), logprobs: Vec::new(), finished: true, forwards: 2 };
+        let completions = vec![ids.clone(), reject.clone()];
+        let all = policy.score(&[Group { prompt: prompt[0].clone(), completions }], 1.0).unwrap();
+        let (own, other) = all.split_at(ids.len());
+        let share = 1.0 / (1.0 + f64::from(own.iter().sum::<f32>() - other.iter().sum::<f32>()).exp());
+        let ends_in = |share: Option<f64>| {
+            let reluctant = share.map(|least| Reluctant { ids: reject.clone(), least });
+            let settings = model::Decoding { reluctant, ..model::Decoding::greedy(24, vec![]) };
+            mixed.or_rejects(&policy, prompt.clone(), vec![said.clone()], &settings).unwrap().remove(0).ids
+        };
+        let (above, below) = (share + (1.0 - share) / 2.0, share / 2.0);
+        assert_eq!((ends_in(Some(above)), ends_in(Some(below))), (ids.clone(), reject.clone()), "{share}");
+        assert_eq!(ends_in(None), if share >= 0.5 { reject.clone() } else { ids });
     }
 
     #[test]
