@@ -99,7 +99,7 @@ fn run(cli: Cli) -> Result<()> {
             demo::run(workspace, source, demo::Flags { fresh, from_scratch }, json)
         }
         Command::Simulate { people, weeks, fresh } => {
-            let part = simulate::Part { people: people.map(|n| n as usize), weeks };
+            let part = simulate::Part { people: people.map(|n| n as usize), weeks, without: 0 };
             show(&simulate::run(workspace, &recipe()?, part, fresh)?, simulate::Summary::table, json)
         }
         Command::World { what } => world(workspace, &recipe()?, what, json),
@@ -296,6 +296,11 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let plan = bench::base::Plan { model, seeds, scratch: !no_scratch };
             let report = bench::base::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::base::Report::table, json);
+        }
+        cli::Bench::Aging { taught, seeds } => {
+            let plan = bench::aging::Plan { taught, seeds };
+            let report = bench::aging::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
+            return show(&report, bench::aging::Report::table, json);
         }
         cli::Bench::Rewards { rows, seeds, no_ab } => {
             let set = match rows {

@@ -3,6 +3,7 @@
 //! Steps of training and decoding run on random weights and random ids, but through the code paths of training: sampling,
 //! reference pass, gradient and update. Search runs on the world's documents and its people's queries.
 
+pub mod aging;
 pub mod base;
 mod client;
 mod compare;

@@ -55,6 +55,15 @@ pub enum Bench {
         #[arg(long)]
         no_scratch: bool,
     },
+    /// What a model loses by growing old: models taught on one week each, in the week after the last.
+    Aging {
+        /// Weeks to teach a model on, from 1 [default: the log's first and last].
+        #[arg(long, value_name = "W,…", value_delimiter = ',')]
+        taught: Vec<u32>,
+        /// Worlds of so many seeds.
+        #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=20))]
+        seeds: u64,
+    },
     /// What learning from rewards adds to learning by example: one reward, or one setting, at a time.
     Rewards {
         /// Which rows.

@@ -25,7 +25,9 @@ impl Lift {
         (found.control != 0.0).then_some(lift)
     }
 
-    fn words(self) -> String {
+    /// As a person reads it: per cent and interval.
+    #[must_use]
+    pub fn words(self) -> String {
         format!("{:+.2} [{:+.2}, {:+.2}]", self.percent, self.low, self.high)
     }
 }

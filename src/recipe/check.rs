@@ -227,6 +227,7 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("train.slips", r.train.slips),
         ("train.strangers", r.train.strangers),
         ("train.renamed", r.train.renamed),
+        ("train.unheard", r.train.unheard),
         ("train.prompt_weight", r.train.prompt_weight),
         ("train.replay", r.train.replay),
         ("relevance.held_out", r.relevance.held_out),

@@ -115,6 +115,9 @@ pub struct Train {
     pub strangers: f64,
     /// Share of the rewrites that come once more with another word for the gain term, in context and rewrite alike.
     pub renamed: f64,
+    /// Share of the taught contexts in which the own words of a head are exchanged for words that it never had, as those of a
+    /// thing yet to come.
+    pub unheard: f64,
     /// Weight in the loss of a prompt's own tokens; its answer has 1. Above 0 the words of titles are learnt too.
     pub prompt_weight: f64,
     /// Documents of the pre-training kind read along with each micro-batch, as a share of its examples: a base forgets
@@ -161,6 +164,7 @@ impl Default for Train {
             slips: 0.0,
             strangers: 0.0,
             renamed: 0.0,
+            unheard: 0.0,
             prompt_weight: 0.0,
             replay: 0.0,
             precision: Precision::Auto,

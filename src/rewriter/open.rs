@@ -37,12 +37,15 @@ impl Rewriter {
             }
             "copy-rule" => {
                 let store = Store::open_existing(workspace)?;
-                Ok(Self::CopyRule(CopyRule::fit(&store.docs(&store.log(&recipe.name)?)?)))
+                Ok(Self::CopyRule(CopyRule::fit(&store.training_docs(recipe, &store.log(&recipe.name)?)?)))
             }
             "association" => {
                 let store = Store::open_existing(workspace)?;
                 let log = store.log(&recipe.name)?;
-                Ok(Self::Association(Association::fit(&store.docs(&log)?, Typed::read(&store, recipe, &log)?)))
+                Ok(Self::Association(Association::fit(
+                    &store.training_docs(recipe, &log)?,
+                    Typed::read(&store, recipe, &log)?,
+                )))
             }
             "cooccurrence" => {
                 let seen = learn(workspace, recipe, Transitions::add)?;

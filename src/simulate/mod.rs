@@ -6,6 +6,7 @@ mod figures;
 mod pages;
 mod spool;
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -39,6 +40,8 @@ pub struct Part {
     pub people: Option<usize>,
     /// Only the first so many weeks.
     pub weeks: Option<u32>,
+    /// Of these, not the first so many.
+    pub without: u32,
 }
 
 impl Part {
@@ -46,8 +49,9 @@ impl Part {
         self.people.unwrap_or(usize::MAX).min(recipe.world.people)
     }
 
-    fn weeks(&self, recipe: &Recipe) -> u32 {
-        self.weeks.unwrap_or(u32::MAX).min(recipe.world.weeks)
+    fn weeks(&self, recipe: &Recipe) -> Range<u32> {
+        let end = self.weeks.unwrap_or(u32::MAX).min(recipe.world.weeks);
+        self.without.min(end)..end
     }
 }
 
@@ -193,8 +197,11 @@ fn origin(recipe: &Recipe, part: Part) -> String {
     f.add(VERSION.as_bytes());
     f.add(&serde_json::to_vec(&parts).expect("a recipe is plain data"));
     let (people, weeks) = (part.people(recipe), part.weeks(recipe));
-    if (people, weeks) != (recipe.world.people, recipe.world.weeks) {
-        f.add(format!("{people} people, {weeks} weeks").as_bytes());
+    if (people, weeks.end) != (recipe.world.people, recipe.world.weeks) {
+        f.add(format!("{people} people, {} weeks", weeks.end).as_bytes());
+    }
+    if weeks.start > 0 {
+        f.add(format!("without the first {}", weeks.start).as_bytes());
     }
     format!("world {}", f.hex())
 }
@@ -228,7 +235,7 @@ struct Lives<'a> {
 impl Lives<'_> {
     /// Lets everybody live through the weeks, and passes their sessions to `keep`, person by person, in time order.
     fn live(&self, keep: &mut dyn FnMut(&SimSession) -> Result<()>) -> Result<Figures> {
-        let (weeks, mut figures) = (0..self.part.weeks(self.recipe), Figures::default());
+        let (weeks, mut figures) = (self.part.weeks(self.recipe), Figures::default());
         let pages = PlainPages::new(self.world, self.engine, &self.recipe.search, weeks.end);
         let people: Vec<usize> = (0..self.part.people(self.recipe)).collect();
         let progress = self.journal.progress("simulate", people.len() as u64);
@@ -317,17 +324,19 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_the_beginning_of_the_whole() {
+    fn a_part_is_what_the_whole_has_of_these_people_and_weeks() {
         let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         small(whole.path(), |_| ()).unwrap();
         let mut recipe = Recipe::load("tiny").unwrap();
         (recipe.world.people, recipe.world.videos) = (30, 800);
-        let wanted = Part { people: Some(12), weeks: Some(1) };
-        run(part.path(), &recipe, wanted, false).unwrap();
-        let first = |s: &crate::logs::Session| s.user.as_str() < "p000012" && s.id.split('-').nth(1) == Some("0");
-        let expected: Vec<_> = everything(whole.path()).into_iter().filter(first).collect();
-        assert!(expected.len() > 20);
-        assert_eq!(everything(part.path()), expected);
+        for (week, weeks, without) in [("0", 1, 0), ("1", 2, 1)] {
+            let wanted = Part { people: Some(12), weeks: Some(weeks), without };
+            assert!(!run(part.path(), &recipe, wanted, false).unwrap().reused);
+            let own = |s: &crate::logs::Session| s.user.as_str() < "p000012" && s.id.split('-').nth(1) == Some(week);
+            let expected: Vec<_> = everything(whole.path()).into_iter().filter(own).collect();
+            assert!(expected.len() > 20);
+            assert_eq!(everything(part.path()), expected);
+        }
         assert!(!run(part.path(), &recipe, Part::default(), false).unwrap().reused);
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{LogInfo, Session, Split, Store};
+use super::{Doc, LogInfo, Session, Split, Store};
 use crate::recipe::Recipe;
 
 /// Side of the split a person is on, whatever the log; half of the held-out people are for validation.
@@ -58,6 +58,18 @@ impl Store {
             _ => Ok(()),
         })
     }
+
+    /// Documents of a log that may be learnt from: those that were published when training ended. Later ones tell of what nobody
+    /// could know yet.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn training_docs(&self, recipe: &Recipe, log: &LogInfo) -> Result<Vec<Doc>> {
+        let end_ms = training_ends_ms(recipe, self.time_span(log)?);
+        let mut docs = self.docs(log)?;
+        docs.retain(|doc| doc.published_ms <= end_ms);
+        Ok(docs)
+    }
 }
 
 /// What was over and done by `end_ms`; none when no search was.
@@ -111,7 +123,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path()).unwrap();
         let sessions = [session("a", side(false)), session("b", side(true))];
-        store.write_log("l", LogKind::World, "x", |w| sessions.iter().try_for_each(|s| w.session(s))).unwrap();
+        let docs = [("old", 0), ("in time", 750_000), ("too late", 750_001)].map(|(id, published_ms)| Doc {
+            id: id.into(),
+            published_ms,
+            ..Doc::default()
+        });
+        let write = |w: &mut super::super::LogWriter| {
+            docs.iter().try_for_each(|doc| w.doc(doc))?;
+            sessions.iter().try_for_each(|s| w.session(s))
+        };
+        store.write_log("l", LogKind::World, "x", write).unwrap();
+        let known = store.training_docs(&recipe, &store.log("l").unwrap()).unwrap();
+        assert_eq!(known.iter().map(|doc| doc.id.as_str()).collect::<Vec<_>>(), ["in time", "old"]);
         let mut seen = Vec::new();
         let keep = |s: Session| {
             seen.push((s.id.clone(), s.searches.iter().map(|s| s.query.clone()).collect::<Vec<_>>(), s.watched.len()));

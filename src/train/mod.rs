@@ -23,6 +23,7 @@ mod start;
 mod tagging;
 mod taught;
 mod trainer;
+mod unheard;
 
 use std::path::{Path, PathBuf};
 

@@ -41,7 +41,8 @@ pub(super) fn copies(share: f64, rng: &mut ChaCha8Rng) -> usize {
     share as usize + usize::from(rng.random_bool(share.fract()))
 }
 
-fn replaced(text: &str, old: &str, new: &str) -> String {
+/// The text with another word for one of its words.
+pub(super) fn replaced(text: &str, old: &str, new: &str) -> String {
     if old.contains(is_han) {
         return text.replace(old, new);
     }

@@ -112,7 +112,7 @@ fn distant_of(store: &Store, log: &LogInfo, recipe: &Recipe, train: &[Annotation
     if wanted == 0 {
         return Ok(Vec::new());
     }
-    let (docs, alone) = (store.docs(log)?, distant::typed_alone(store, log, recipe)?);
+    let (docs, alone) = (store.training_docs(recipe, log)?, distant::typed_alone(store, log, recipe)?);
     Ok(distant::lessons(&docs, &alone, wanted, recipe.relevance.visual, recipe.seed))
 }
 

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::asked::Pool;
 use super::sample::Sample;
+use super::unheard::{unheard, vocabulary};
 use crate::logs::{Context, Doc, Seen, Session, context_before, words};
 use crate::recipe::{Mine, Recipe, stream};
 use crate::rewriter::{Association, Typed};
@@ -76,9 +77,14 @@ pub(super) fn taught(
     })?;
     label(&mut waiting);
     let rows = [said.kept, left.kept].concat();
+    let vocabulary = vocabulary(&teacher.docs);
     let with_others = |(number, row)| {
         let mut rng = stream(recipe.seed, "train asked", &[number as u64]);
-        teacher.and_others(row, recipe.train.asked, &mut rng)
+        let rows = teacher.and_others(row, recipe.train.asked, &mut rng);
+        if rng.random_bool(recipe.train.unheard) {
+            return unheard(rows, &teacher.rule, &vocabulary, &mut rng);
+        }
+        rows
     };
     let rows: Vec<Vec<ExampleRow>> = rows.into_par_iter().enumerate().map(with_others).collect();
     Ok(rows.concat())
@@ -101,7 +107,7 @@ impl<'a> Teacher<'a> {
             session.searches.into_iter().for_each(|search| pool.offer(search.query, &mut rng));
             Ok(())
         })?;
-        Ok(Self::of(store.docs(log)?, typed, Pool::new(pool.kept), recipe))
+        Ok(Self::of(store.training_docs(recipe, log)?, typed, Pool::new(pool.kept), recipe))
     }
 
     fn of(docs: Vec<Doc>, typed: Typed, pool: Pool, recipe: &'a Recipe) -> Self {

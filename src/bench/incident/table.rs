@@ -2,7 +2,7 @@
 
 use super::{Report, Row};
 use crate::journal::{Cell, Table};
-use crate::judge::{Lift, Verdict};
+use crate::judge::Verdict;
 
 impl Report {
     /// A row a model: rewards by the weak scorer and by the sound one, what is stable about it, the verdict, and what people
@@ -46,8 +46,8 @@ fn cells(row: &Row) -> Vec<Cell> {
         if row.seen.promoted { "promoted" } else { "refused" }.into(),
         failed(row.failed_of_seven()).into(),
         failed(row.failed_of_ours()).into(),
-        row.lift.map_or("–".into(), |lift| Cell::shown(lift.percent, words(lift))),
-        row.release.map_or("–".into(), |lift| Cell::shown(lift.percent, words(lift))),
+        row.lift.map_or("–".into(), |lift| Cell::shown(lift.percent, lift.words())),
+        row.release.map_or("–".into(), |lift| Cell::shown(lift.percent, lift.words())),
     ]
 }
 
@@ -56,8 +56,4 @@ fn moved(verdict: &Verdict, metric: &str) -> Cell {
     found.map_or("–".into(), |c| {
         Cell::shown(c.difference, format!("{:+.3} [{:+.3}, {:+.3}]", c.difference, c.low, c.high))
     })
-}
-
-fn words(lift: Lift) -> String {
-    format!("{:+.2} [{:+.2}, {:+.2}]", lift.percent, lift.low, lift.high)
 }

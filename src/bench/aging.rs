@@ -1,0 +1,202 @@
+//! `core bench aging`: what a model loses by growing old.
+//!
+//! Models are taught alike, each on one week of a drifting world, and meet held-out people in the week after the last one, all
+//! behind one ranking that has learnt from that last week. So what differs is their age alone: against no rewriting an old model
+//! can gain while it ages, as the ranking that it is held against ages too.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::ab;
+use crate::bench::{of_seed, trained};
+use crate::journal::{Cell, Event, Journal, Table};
+use crate::judge::{Design, Experiment, Lift};
+use crate::model::shipped::BASE;
+use crate::recipe::Recipe;
+use crate::simulate::Part;
+use crate::train::{Existing, Options, Task};
+use crate::{index, mine, simulate};
+
+/// What to measure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Weeks that a model each is taught on, from 1; none for the first and the last of the log.
+    pub taught: Vec<u32>,
+    /// Worlds of so many seeds.
+    pub seeds: u64,
+}
+
+/// One model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The world's seed; none for the mean of all.
+    pub seed: Option<u64>,
+    /// The week it was taught on, from 1.
+    pub taught: u32,
+    /// VV10s per search against no rewriting.
+    pub lift: Option<Lift>,
+    /// Its difference as a share of the oracle's.
+    pub of_oracle: Option<f64>,
+    /// VV10s per search against the oldest model; none for that one.
+    pub over_oldest: Option<Lift>,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The recipe's name.
+    pub recipe: String,
+    /// The week in which all were met, from 1.
+    pub week: u32,
+    /// Held-out people who lived it with every model, in all worlds.
+    pub people: usize,
+    /// A row a model, world by world; then the means, where there are several worlds.
+    pub rows: Vec<Row>,
+}
+
+/// Measures.
+///
+/// # Errors
+/// A week that is none of the log's; those of every step of the loop; `Stopped` after Ctrl-C, with logs and checkpoints kept.
+pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
+    let last = recipe.world.weeks;
+    let mut taught = if plan.taught.is_empty() { vec![1, last] } else { plan.taught.clone() };
+    taught.sort_unstable();
+    taught.dedup();
+    let fit = taught.len() > 1 && taught.iter().all(|week| (1..=last).contains(week));
+    ensure!(fit, "weeks {taught:?}: give two or more of the log's weeks, 1 to world.weeks = {last}");
+    Journal::record(workspace, "bench", "aging", &recipe.to_toml(), |journal| {
+        let mut report = Report { recipe: recipe.name.clone(), week: last + 1, people: 0, rows: Vec::new() };
+        for seed in (0..plan.seeds).map(|n| recipe.seed + n) {
+            let [over_none, over_oldest] = met(workspace, &of_seed(recipe, seed), &taught)?;
+            report.people += over_none.trials.first().map_or(0, |trial| trial.people);
+            for (place, week) in taught.iter().enumerate() {
+                let (lift, of_oracle) = told(&over_none, place)?;
+                let over_oldest = place.checked_sub(1).map(|place| told(&over_oldest, place)).transpose()?;
+                let over_oldest = over_oldest.and_then(|(lift, _)| lift);
+                report.rows.push(Row { seed: Some(seed), taught: *week, lift, of_oracle, over_oldest });
+            }
+        }
+        if plan.seeds > 1 {
+            let means: Vec<Row> = taught.iter().map(|week| mean(&report.rows, *week)).collect();
+            report.rows.extend(means);
+        }
+        let body = serde_json::to_value(&report)?;
+        journal.emit(&Event::Report { title: "aging".into(), fingerprint: recipe.to_toml(), body })?;
+        Ok(report)
+    })
+}
+
+/// One world: the models against no rewriting, and all but the oldest against that one.
+fn met(workspace: &Path, recipe: &Recipe, taught: &[u32]) -> Result<[Experiment; 2]> {
+    let mut models = Vec::new();
+    let mut newest = recipe.clone();
+    for week in taught {
+        newest.name = format!("{}-week{week}", recipe.name);
+        let part = Part { weeks: Some(*week), without: week - 1, people: None };
+        simulate::run(workspace, &newest, part, false)?;
+        mine::run(workspace, &newest, &newest.name, mine::Source::Store)?;
+        let name = format!("{}-sft", newest.name);
+        let task = Task::Sft { log: &newest.name };
+        trained(workspace, &newest, &Options { name: &name, task, init: Some(BASE), existing: Existing::Renew })?;
+        models.push(name);
+    }
+    index::run(workspace, &newest, &newest.name, index::Job::Build { anew: false })?;
+    let against = |control: &str, treatments: &[String]| {
+        let (treatments, weeks) = (treatments.to_vec(), Vec::new());
+        ab::run(workspace, &newest, &ab::Plan { control, treatments, design: Design::Paired, weeks })
+    };
+    Ok([against("never", &models)?, against(&models[0], &models[1..])?])
+}
+
+/// The lift of an experiment's treatment, and its share of the oracle's.
+fn told(experiment: &Experiment, place: usize) -> Result<(Option<Lift>, Option<f64>)> {
+    let trial = experiment.trials.first().context("an experiment has a trial")?;
+    let row = trial.treatments.get(place).and_then(|t| t.rows.first()).context("a treatment has its metrics")?;
+    Ok((row.all.as_ref().and_then(Lift::of), row.share_of_oracle()))
+}
+
+/// Of a model in all worlds.
+fn mean(rows: &[Row], taught: u32) -> Row {
+    let own = || rows.iter().filter(move |row| row.taught == taught);
+    let shares: Option<Vec<f64>> = own().map(|row| row.of_oracle).collect();
+    Row {
+        seed: None,
+        taught,
+        lift: pooled(own().map(|row| row.lift)),
+        of_oracle: shares.map(|s| s.iter().sum::<f64>() / s.len() as f64),
+        over_oldest: pooled(own().map(|row| row.over_oldest)),
+    }
+}
+
+/// The mean of independent lifts. Its interval is as wide as the root of the sum of their squared widths says, over their number.
+fn pooled(lifts: impl Iterator<Item = Option<Lift>>) -> Option<Lift> {
+    let lifts: Vec<Lift> = lifts.collect::<Option<_>>()?;
+    let n = lifts.len() as f64;
+    let percent = lifts.iter().map(|lift| lift.percent).sum::<f64>() / n;
+    let wide = |end: fn(&Lift) -> f64| lifts.iter().map(|l| (end(l) - l.percent).powi(2)).sum::<f64>().sqrt() / n;
+    Some(Lift { percent, low: percent - wide(|l| l.low), high: percent + wide(|l| l.high) })
+}
+
+impl Report {
+    /// A row a model.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let title = format!("{}: VV10s per search in week {}, {} held-out people", self.recipe, self.week, self.people);
+        let columns =
+            ["seed", "taught on week", "weeks old", "over no rewriting, %", "of oracle", "over the oldest, %"];
+        let mut table = Table::new("aging", title, &columns);
+        for row in &self.rows {
+            table.row([
+                row.seed.map_or("all".into(), |seed| seed.to_string().into()),
+                (row.taught as usize).into(),
+                ((self.week - row.taught) as usize).into(),
+                lift(row.lift),
+                row.of_oracle.map_or("–".into(), |s| Cell::shown(s, format!("{:.1} %", 100.0 * s))),
+                lift(row.over_oldest),
+            ]);
+        }
+        table
+    }
+}
+
+fn lift(lift: Option<Lift>) -> Cell {
+    lift.map_or("–".into(), |l| Cell::shown(l.percent, l.words()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_of_a_mean_of_worlds_is_narrower_than_theirs() {
+        let of = |percent| Some(Lift { percent, low: percent - 0.6, high: percent + 0.8 });
+        let mean = pooled([of(1.0), of(2.0), of(0.0), of(1.0)].into_iter()).unwrap();
+        assert_eq!(mean.percent, 1.0);
+        assert!((mean.low - 0.7).abs() < 1e-12 && (mean.high - 1.4).abs() < 1e-12, "{mean:?}");
+        assert_eq!(pooled([of(1.0), None].into_iter()), None);
+    }
+
+    #[test]
+    fn every_model_learns_from_its_own_week_and_is_met_in_one_week() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recipe = Recipe::load("tiny").unwrap();
+        (recipe.world.people, recipe.world.videos, recipe.world.weeks, recipe.ab.resamples) = (60, 600, 3, 50);
+        (recipe.train.steps, recipe.train.eval_every) = (2, 2);
+        let report = run(dir.path(), &recipe, &Plan { taught: vec![3, 1], seeds: 1 }).unwrap();
+        assert_eq!(report.week, 4);
+        let rows: Vec<_> = report.rows.iter().map(|row| (row.taught, row.over_oldest.is_some())).collect();
+        assert_eq!(rows, [(1, false), (3, true)]);
+        assert!(report.rows.iter().all(|row| row.lift.is_some()) && report.people > 3, "{report:?}");
+        let store = crate::store::Store::open_existing(dir.path()).unwrap();
+        let week = 7 * 86_400_000;
+        for (log, weeks) in [("tiny-week1", 1), ("tiny-week3", 1)] {
+            let (first, last) = store.time_span(&store.log(log).unwrap()).unwrap().unwrap();
+            assert!(last - first <= weeks * week, "{log}");
+        }
+        let error = run(dir.path(), &recipe, &Plan { taught: vec![4, 1], seeds: 1 }).unwrap_err().to_string();
+        assert!(error.contains("world.weeks = 3"), "{error}");
+    }
+}
