@@ -7,6 +7,7 @@ use std::path::Path;
 
 use common::{core, fails, json, ok};
 use core_rewriter::recipe::Recipe;
+use core_rewriter::search::Engine;
 use core_rewriter::store::{Annotation, Part, Split, Store, subject_split};
 use core_rewriter::world::World;
 use serde_json::Value;
@@ -133,6 +134,63 @@ fn rewards_by_a_relevance_model_stand_beside_those_by_the_search_path() {
         core(&workspace).args(["--recipe", &recipe, "rewrite", "mercury", "--model"]).arg("small-rewards-multi-task"),
     );
     assert!(said.to_string().contains("mercury"), "{said}");
+}
+
+#[test]
+fn the_ranking_takes_its_relevance_from_the_model_that_a_recipe_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, plain) = (dir.path().join("w"), recipe(dir.path()));
+    let named = |scorer: &str| {
+        // In bfloat16 a score's last digits depend on which documents are asked together.
+        let text = std::fs::read_to_string(&plain).unwrap().replace("precision = \"auto\"", "precision = \"f32\"");
+        let path = dir.path().join(format!("by-{scorer}.toml"));
+        std::fs::write(&path, text.replace("[search]\n", &format!("[search]\nscorer = \"{scorer}\"\n"))).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let command = |recipe: &str, args: &[&str]| {
+        let mut command = core(&workspace);
+        command.args(["--recipe", recipe]).args(args);
+        command
+    };
+    json(&mut command(&plain, &["bench", "relevance", "--annotate"]));
+    json(&mut command(&plain, &["index", "build"]));
+    json(&mut command(&plain, &["train", "sft", "--task", "relevance", "--init", "base"]));
+    let learned = named("small-relevance");
+    assert_eq!(json(&mut command(&learned, &["simulate"]))["reused"], true, "a log comes of the plain relevance");
+
+    let asked = ["search", "mercury", "--rewrite", "mercury engine", "--explain"];
+    let [by_path, by_model] = [&plain, &learned].map(|recipe| json(&mut command(recipe, &asked)));
+    assert_eq!((&by_path["relevance_by"], &by_model["relevance_by"]), (&Value::Null, &"small-relevance".into()));
+    let recipe = Recipe::load(&learned).unwrap();
+    let engine = Engine::of_log(&workspace, &recipe, "small").unwrap();
+    let (model, numbers) = (engine.learned().unwrap(), engine.numbers().unwrap());
+    let hits = by_model["hits"].as_array().unwrap();
+    assert!(hits.len() > 3);
+    for hit in hits {
+        let number = numbers[hit["doc"].as_str().unwrap()];
+        let said = ["mercury", "mercury engine"].map(|text| model.relevance(text, &[number]).unwrap()[0]);
+        let of = |value: &Value| value.as_f64().unwrap();
+        let signals = &hit["signals"];
+        assert!((of(&signals["relevance"]) - said[0]).abs() < 1e-5 && (of(&signals["rewrite"]) - said[1]).abs() < 1e-5);
+        let factors: Vec<f64> = hit["factors"].as_array().unwrap().iter().map(of).collect();
+        assert!((factors[0] - (0.05 + 0.95 * said[0]).powi(2)).abs() < 1e-4, "{hit}");
+        assert!((factors[3] - (1.0 + said[1]).powi(2)).abs() < 1e-4, "{hit}");
+        assert!((of(&hit["score"]) - factors.iter().product::<f64>()).abs() < 1e-9, "{hit}");
+        assert_ne!(hit["features"][1], signals["relevance"], "rawrank has the plain scorer's");
+    }
+    let text = ok(&mut command(&learned, &asked));
+    assert!(text.contains("P(L3 or L4) of the model small-relevance"), "{text}");
+    let page = |args: &[&str]| json(&mut command(&learned, args))["hits"].clone();
+    assert_eq!(page(&["search", "mercury", "--rewrite", "Mercury!"]), page(&["search", "mercury"]));
+
+    let stages = json(&mut command(&learned, &["bench", "stages"]));
+    let rows = stages["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[9]["path"]), (18, &Value::from("plain, by small-relevance")));
+    let ndcg = |row: usize| rows[row]["ndcg"].as_f64().unwrap();
+    assert_eq!([ndcg(9), ndcg(10)], [ndcg(0), ndcg(1)], "recall and rawrank are the plain path's");
+    assert_ne!(ndcg(11), ndcg(2));
+    let (_, said) = fails(&mut command(&named("nobody"), &["search", "mercury"]));
+    assert!(said.contains("search.scorer names \"nobody\"") && said.contains("--task relevance"), "{said}");
 }
 
 fn the_split_is_by_subject_and_a_pair_comes_once(recipe: &str, rows: &[Annotation]) {

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Design, Experiment};
 use crate::recipe::{Recipe, Usage};
-use crate::search::{Engine, index_dir};
+use crate::search::Engine;
 use crate::store::{Split, Store, person_split};
 use crate::world::World;
 
@@ -79,7 +79,7 @@ fn starts(recipe: &Recipe, plan: &Plan) -> Result<Vec<u32>> {
 fn experiment(workspace: &Path, recipe: &Recipe, plan: &Plan, starts: &[u32], journal: &Journal) -> Result<Experiment> {
     // The log must be there: the experiment's weeks follow it.
     Store::open_existing(workspace)?.log(&recipe.name)?;
-    let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
+    let engine = Engine::of_log(workspace, recipe, &recipe.name)?;
     let world = World::new(recipe)?;
     let control = Arm::open(workspace, recipe, plan.control)?;
     // Every lift is told as a share of the oracle's, so it is lived even where nobody asked for it.

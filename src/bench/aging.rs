@@ -1,8 +1,8 @@
 //! `core bench aging`: what a model loses by growing old.
 //!
 //! Models are taught alike, each on one week of a drifting world, and meet held-out people in the week after the last one, all
-//! behind one ranking that has learnt from that last week. So what differs is their age alone: against no rewriting an old model
-//! can gain while it ages, as the ranking that it is held against ages too.
+//! behind one ranking that has learnt from that last week. So what differs is their age alone: held against no rewriting, week
+//! after week, an old model can gain while it ages, as the ranking ages too.
 
 use std::path::Path;
 
@@ -33,14 +33,12 @@ pub struct Plan {
 pub struct Row {
     /// The world's seed; none for the mean of all.
     pub seed: Option<u64>,
-    /// The week it was taught on, from 1.
-    pub taught: u32,
-    /// VV10s per search against no rewriting.
-    pub lift: Option<Lift>,
-    /// Its difference as a share of the oracle's.
-    pub of_oracle: Option<f64>,
+    /// The week it was taught on, from 1; none for no rewriting.
+    pub taught: Option<u32>,
     /// VV10s per search against the oldest model; none for that one.
     pub over_oldest: Option<Lift>,
+    /// What it changes over no rewriting, as a share of what the oracle does.
+    pub of_oracle: Option<f64>,
 }
 
 /// What was measured.
@@ -52,7 +50,7 @@ pub struct Report {
     pub week: u32,
     /// Held-out people who lived it with every model, in all worlds.
     pub people: usize,
-    /// A row a model, world by world; then the means, where there are several worlds.
+    /// A row a model and one without, world by world; then the means, where there are several worlds.
     pub rows: Vec<Row>,
 }
 
@@ -70,17 +68,13 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
     Journal::record(workspace, "bench", "aging", &recipe.to_toml(), |journal| {
         let mut report = Report { recipe: recipe.name.clone(), week: last + 1, people: 0, rows: Vec::new() };
         for seed in (0..plan.seeds).map(|n| recipe.seed + n) {
-            let [over_none, over_oldest] = met(workspace, &of_seed(recipe, seed), &taught)?;
-            report.people += over_none.trials.first().map_or(0, |trial| trial.people);
-            for (place, week) in taught.iter().enumerate() {
-                let (lift, of_oracle) = told(&over_none, place)?;
-                let over_oldest = place.checked_sub(1).map(|place| told(&over_oldest, place)).transpose()?;
-                let over_oldest = over_oldest.and_then(|(lift, _)| lift);
-                report.rows.push(Row { seed: Some(seed), taught: *week, lift, of_oracle, over_oldest });
-            }
+            let met = met(workspace, &of_seed(recipe, seed), &taught)?;
+            report.people += met.trials.first().map_or(0, |trial| trial.people);
+            report.rows.extend(rows(seed, &taught, &met)?);
         }
         if plan.seeds > 1 {
-            let means: Vec<Row> = taught.iter().map(|week| mean(&report.rows, *week)).collect();
+            let models = taught.iter().copied().map(Some).chain([None]);
+            let means: Vec<Row> = models.map(|taught| mean(&report.rows, taught)).collect();
             report.rows.extend(means);
         }
         let body = serde_json::to_value(&report)?;
@@ -89,8 +83,8 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
     })
 }
 
-/// One world: the models against no rewriting, and all but the oldest against that one.
-fn met(workspace: &Path, recipe: &Recipe, taught: &[u32]) -> Result<[Experiment; 2]> {
+/// One world: younger models, and none, against the oldest.
+fn met(workspace: &Path, recipe: &Recipe, taught: &[u32]) -> Result<Experiment> {
     let mut models = Vec::new();
     let mut newest = recipe.clone();
     for week in taught {
@@ -104,30 +98,40 @@ fn met(workspace: &Path, recipe: &Recipe, taught: &[u32]) -> Result<[Experiment;
         models.push(name);
     }
     index::run(workspace, &newest, &newest.name, index::Job::Build { anew: false })?;
-    let against = |control: &str, treatments: &[String]| {
-        let (treatments, weeks) = (treatments.to_vec(), Vec::new());
-        ab::run(workspace, &newest, &ab::Plan { control, treatments, design: Design::Paired, weeks })
-    };
-    Ok([against("never", &models)?, against(&models[0], &models[1..])?])
+    let oldest = models.remove(0);
+    let treatments = models.into_iter().chain(["never".to_owned()]).collect();
+    let plan = ab::Plan { control: &oldest, treatments, design: Design::Paired, weeks: Vec::new() };
+    ab::run(workspace, &newest, &plan)
 }
 
-/// The lift of an experiment's treatment, and its share of the oracle's.
-fn told(experiment: &Experiment, place: usize) -> Result<(Option<Lift>, Option<f64>)> {
-    let trial = experiment.trials.first().context("an experiment has a trial")?;
-    let row = trial.treatments.get(place).and_then(|t| t.rows.first()).context("a treatment has its metrics")?;
-    Ok((row.all.as_ref().and_then(Lift::of), row.share_of_oracle()))
+/// A world's rows, the oldest model's first and no rewriting last.
+fn rows(seed: u64, taught: &[u32], met: &Experiment) -> Result<Vec<Row>> {
+    let trial = met.trials.first().context("an experiment has a trial")?;
+    let found: Vec<_> = trial.treatments.iter().filter_map(|treatment| treatment.rows.first()).collect();
+    let none = found.last().context("no rewriting is among the treatments")?;
+    // All differences are from the oldest model.
+    let by_oracle = none.oracle_difference.zip(none.all).map(|(oracle, none)| oracle - none.difference);
+    let of_oracle = |difference: f64| Some((difference - none.all?.difference) / by_oracle.filter(|by| *by != 0.0)?);
+    let oldest =
+        Row { seed: Some(seed), taught: taught.first().copied(), over_oldest: None, of_oracle: of_oracle(0.0) };
+    let others = found.iter().enumerate().map(|(place, row)| Row {
+        seed: Some(seed),
+        taught: taught.get(place + 1).copied(),
+        over_oldest: row.all.as_ref().and_then(Lift::of),
+        of_oracle: row.all.and_then(|all| of_oracle(all.difference)),
+    });
+    Ok(std::iter::once(oldest).chain(others).collect())
 }
 
 /// Of a model in all worlds.
-fn mean(rows: &[Row], taught: u32) -> Row {
+fn mean(rows: &[Row], taught: Option<u32>) -> Row {
     let own = || rows.iter().filter(move |row| row.taught == taught);
     let shares: Option<Vec<f64>> = own().map(|row| row.of_oracle).collect();
     Row {
         seed: None,
         taught,
-        lift: pooled(own().map(|row| row.lift)),
-        of_oracle: shares.map(|s| s.iter().sum::<f64>() / s.len() as f64),
         over_oldest: pooled(own().map(|row| row.over_oldest)),
+        of_oracle: shares.map(|s| s.iter().sum::<f64>() / s.len() as f64),
     }
 }
 
@@ -145,25 +149,19 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> Table {
         let title = format!("{}: VV10s per search in week {}, {} held-out people", self.recipe, self.week, self.people);
-        let columns =
-            ["seed", "taught on week", "weeks old", "over no rewriting, %", "of oracle", "over the oldest, %"];
+        let columns = ["seed", "taught on week", "weeks old", "over the oldest, %", "of oracle"];
         let mut table = Table::new("aging", title, &columns);
         for row in &self.rows {
             table.row([
                 row.seed.map_or("all".into(), |seed| seed.to_string().into()),
-                (row.taught as usize).into(),
-                ((self.week - row.taught) as usize).into(),
-                lift(row.lift),
+                row.taught.map_or("no rewriting".into(), |week| week.to_string().into()),
+                row.taught.map_or("–".into(), |week| (self.week - week).to_string().into()),
+                row.over_oldest.map_or("–".into(), |l| Cell::shown(l.percent, l.words())),
                 row.of_oracle.map_or("–".into(), |s| Cell::shown(s, format!("{:.1} %", 100.0 * s))),
-                lift(row.over_oldest),
             ]);
         }
         table
     }
-}
-
-fn lift(lift: Option<Lift>) -> Cell {
-    lift.map_or("–".into(), |l| Cell::shown(l.percent, l.words()))
 }
 
 #[cfg(test)]
@@ -188,8 +186,10 @@ mod tests {
         let report = run(dir.path(), &recipe, &Plan { taught: vec![3, 1], seeds: 1 }).unwrap();
         assert_eq!(report.week, 4);
         let rows: Vec<_> = report.rows.iter().map(|row| (row.taught, row.over_oldest.is_some())).collect();
-        assert_eq!(rows, [(1, false), (3, true)]);
-        assert!(report.rows.iter().all(|row| row.lift.is_some()) && report.people > 3, "{report:?}");
+        assert_eq!(rows, [(Some(1), false), (Some(3), true), (None, true)]);
+        let none = report.rows.last().unwrap();
+        assert!(report.rows.iter().all(|row| row.of_oracle.is_some()) && report.people > 3, "{report:?}");
+        assert_eq!(none.of_oracle, Some(0.0));
         let store = crate::store::Store::open_existing(dir.path()).unwrap();
         let week = 7 * 86_400_000;
         for (log, weeks) in [("tiny-week1", 1), ("tiny-week3", 1)] {

@@ -2,7 +2,8 @@
 //!
 //! The searches are those of held-out people in the weeks after the log. Only this verb and the world know their needs: the
 //! stages were fitted on the clicks of other people in earlier weeks. Each person types into the plain path; the same queries
-//! are then answered with the oracle's rewrite under both configurations, so that what fusion can gain at best is seen too.
+//! are then answered with the oracle's rewrite under both configurations, so that what fusion can gain at best is seen too. Where the
+//! recipe names a model for relevance (`search.scorer`), all of it is asked again with that.
 
 use std::path::Path;
 
@@ -20,8 +21,8 @@ use crate::{index, simulate};
 
 /// Places that count.
 const PLACES: usize = 10;
-/// The ways a query is answered.
-const PATHS: [(&str, Option<Fusion>); 3] =
+/// The rewrites that a query is answered with.
+const REWRITES: [(&str, Option<Fusion>); 3] =
     [("plain", None), ("oracle, configuration a", Some(Fusion::A)), ("oracle, configuration b", Some(Fusion::B))];
 const STAGES: [(&str, Stage); 3] =
     [("recall", Stage::Recall), ("rawrank", Stage::Rawrank), ("finerank", Stage::Finerank)];
@@ -76,8 +77,15 @@ impl Report {
     }
 }
 
-/// nDCG of one search at each path and stage.
-type Judged = [[f64; STAGES.len()]; PATHS.len()];
+/// A way that a query is answered.
+struct Way<'a> {
+    name: String,
+    fusion: Option<Fusion>,
+    engine: &'a Engine,
+}
+
+/// nDCG of one search at each way and stage.
+type Judged = Vec<[f64; STAGES.len()]>;
 
 /// Makes log and index where they are missing, and judges the stages.
 pub(super) fn run(workspace: &Path, recipe: &Recipe) -> Result<Report> {
@@ -93,6 +101,13 @@ pub(super) fn run(workspace: &Path, recipe: &Recipe) -> Result<Report> {
 
 fn judge(workspace: &Path, recipe: &Recipe, journal: &Journal) -> Result<Report> {
     let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
+    let by_model = Engine::of_log(workspace, recipe, &recipe.name)?;
+    let of_engine =
+        |engine, by: String| REWRITES.map(|(name, fusion)| Way { name: format!("{name}{by}"), fusion, engine });
+    let mut ways = Vec::from(of_engine(&engine, String::new()));
+    if let Some(model) = by_model.learned() {
+        ways.extend(of_engine(&by_model, format!(", by {}", model.name())));
+    }
     let world = World::new(recipe)?;
     let held_out = |p: &usize| person_split(recipe, &world.user_id(*p)) != Split::Train;
     let people: Vec<usize> = (0..world.people()).filter(held_out).collect();
@@ -101,10 +116,7 @@ fn judge(workspace: &Path, recipe: &Recipe, journal: &Journal) -> Result<Report>
         stop::check("a judgement is not resumable; run the same command again")?;
         let searches = searches(&world, &engine, recipe, *person)?;
         progress.inc(1);
-        searches
-            .iter()
-            .filter_map(|(query, need)| of_search(&world, &engine, recipe, query, need).transpose())
-            .collect()
+        searches.iter().filter_map(|(query, need)| of_search(&world, &ways, recipe, query, need).transpose()).collect()
     };
     let judged: Vec<Vec<Judged>> = people.par_iter().map(of_person).collect::<Result<_>>()?;
     let searches = judged.iter().map(Vec::len).sum();
@@ -112,7 +124,7 @@ fn judge(workspace: &Path, recipe: &Recipe, journal: &Journal) -> Result<Report>
     ensure!(searches > 0, "nobody is held out: raise mine.held_out_people or world.people");
     let fitted_on = engine.ranking().fitted_on.clone();
     let people = judged.iter().filter(|j| !j.is_empty()).count();
-    Ok(Report { searches, people, fitted_on, rows: rows(&judged, recipe) })
+    Ok(Report { searches, people, fitted_on, rows: rows(&judged, &ways, recipe) })
 }
 
 /// What a person typed in the weeks after the log, and meant.
@@ -131,15 +143,15 @@ fn searches(world: &World, engine: &Engine, recipe: &Recipe, person: usize) -> R
 }
 
 /// None when no document answers the need.
-fn of_search(world: &World, engine: &Engine, recipe: &Recipe, query: &str, need: &Need) -> Result<Option<Judged>> {
+fn of_search(world: &World, ways: &[Way], recipe: &Recipe, query: &str, need: &Need) -> Result<Option<Judged>> {
     let ideal = world.best_grades(need, PLACES);
     let oracle = world.oracle_rewrite(need);
-    let mut judged = [[0.0; STAGES.len()]; PATHS.len()];
-    for (of_path, (_, fusion)) in judged.iter_mut().zip(PATHS) {
-        let settings = SearchPath { fusion: fusion.unwrap_or(recipe.search.fusion), ..recipe.search.clone() };
-        let rewrite = oracle.as_deref().filter(|_| fusion.is_some());
-        for (value, (_, stage)) in of_path.iter_mut().zip(STAGES) {
-            let found = engine.after(stage, query, rewrite, PLACES, &settings)?;
+    let mut judged = vec![[0.0; STAGES.len()]; ways.len()];
+    for (of_way, way) in judged.iter_mut().zip(ways) {
+        let settings = SearchPath { fusion: way.fusion.unwrap_or(recipe.search.fusion), ..recipe.search.clone() };
+        let rewrite = oracle.as_deref().filter(|_| way.fusion.is_some());
+        for (value, (_, stage)) in of_way.iter_mut().zip(STAGES) {
+            let found = way.engine.after(stage, query, rewrite, PLACES, &settings)?;
             let grades: Vec<f64> = found.iter().map(|doc| world.grade(need, doc)).collect();
             match ndcg(&grades, &ideal, PLACES) {
                 Some(ndcg) => *value = ndcg,
@@ -150,7 +162,7 @@ fn of_search(world: &World, engine: &Engine, recipe: &Recipe, query: &str, need:
     Ok(Some(judged))
 }
 
-fn rows(judged: &[Vec<Judged>], recipe: &Recipe) -> Vec<Row> {
+fn rows(judged: &[Vec<Judged>], ways: &[Way], recipe: &Recipe) -> Vec<Row> {
     let sums = |path: usize, stage: usize| {
         judged.iter().map(move |of_person| Ratio {
             num: of_person.iter().map(|j| j[path][stage]).sum(),
@@ -162,12 +174,12 @@ fn rows(judged: &[Vec<Judged>], recipe: &Recipe) -> Vec<Row> {
         compare(&pairs, recipe.ab.resamples, recipe.seed)
     };
     let mut rows = Vec::new();
-    for (path, (path_name, _)) in PATHS.iter().enumerate() {
+    for (path, way) in ways.iter().enumerate() {
         for (stage, (stage_name, _)) in STAGES.iter().enumerate() {
             let total =
                 sums(path, stage).fold(Ratio::default(), |a, b| Ratio { num: a.num + b.num, den: a.den + b.den });
             rows.push(Row {
-                path: (*path_name).to_owned(),
+                path: way.name.clone(),
                 stage: (*stage_name).to_owned(),
                 ndcg: total.num / total.den,
                 over_before: stage.checked_sub(1).and_then(|before| against((path, before), (path, stage))),

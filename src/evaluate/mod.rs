@@ -15,7 +15,7 @@ use crate::journal::{Event, Journal, stop};
 use crate::judge::{Answer, Scores, score};
 use crate::recipe::Recipe;
 use crate::rewriter::{RULES, Rewriter, in_use_or_newest};
-use crate::search::{Engine, index_dir};
+use crate::search::Engine;
 use crate::store::{ExampleRow, Split, Store};
 use crate::task::{Target, context_line};
 
@@ -78,7 +78,7 @@ fn evaluate(workspace: &Path, recipe: &Recipe, rewriters: &[&str], journal: &Jou
         );
     }
     let trained = trained_pairs(&store.examples(&log, Split::Train)?);
-    let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
+    let engine = Engine::of_log(workspace, recipe, &recipe.name)?;
     let plain = rows.iter().map(|row| reciprocal_rank(&engine, recipe, row, None)).collect::<Result<Vec<_>>>()?;
     let (mut scores, mut samples) = (Vec::new(), Vec::new());
     for name in rewriters {

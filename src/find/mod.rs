@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::journal::{Cell, Table};
 use crate::recipe::{Recipe, SearchPath, Usage};
-use crate::search::{Engine, Explanation, Hit, index_dir};
+use crate::search::{Engine, Explanation, Hit};
 
 /// Most results that may be asked for.
 const MOST: usize = 1_000;
@@ -87,7 +87,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, question: &Question) -> Result<Ans
     if size.is_some_and(|size| !(1..=MOST).contains(&size)) {
         return Err(Usage(format!("--size must lie between 1 and {MOST}")).into());
     }
-    let engine = Engine::open(&index_dir(workspace, log), &recipe.search)?;
+    let engine = Engine::of_log(workspace, recipe, log)?;
     let settings = SearchPath { page: size.unwrap_or(recipe.search.page), ..recipe.search.clone() };
     let rewrite = rewrite.as_deref();
     Ok(if *explain {

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::stats::{self, Ratio};
+use crate::model::calibrated;
 use crate::task::Label;
 
 /// Bands of equal width in which calibration is looked at.
@@ -165,15 +166,6 @@ pub fn tag_scores(queries: &[Tally], resamples: usize, seed: u64) -> Option<TagS
         macro_f1: measure(2),
         ece: measure(3),
     })
-}
-
-/// Probabilities of the labels from their logits, divided by a temperature first.
-#[must_use]
-pub fn calibrated(logits: [f64; N], temperature: f64) -> [f64; N] {
-    let most = logits.into_iter().fold(f64::NEG_INFINITY, f64::max);
-    let weights = logits.map(|x| ((x - most) / temperature).exp());
-    let all: f64 = weights.iter().sum();
-    weights.map(|w| w / all)
 }
 
 /// The temperature under which annotated labels are likeliest, in [0.05, 20] (Guo et al. 2017); 1 without a pair.

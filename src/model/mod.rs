@@ -51,7 +51,7 @@ pub use group::Group;
 pub use lora::{ALL_LINEAR, LoraSettings, PROJECTIONS};
 pub use sampling::{Decoding, Reluctant, distribution};
 pub(crate) use tagger::common;
-pub use tagger::{TAGGER, Tagger, TaggerSettings};
+pub use tagger::{TAGGER, Tagger, TaggerSettings, calibrated};
 pub use tokenizer::{DecodeStream, Tokenizer};
 pub use transformer::Hidden;
 pub use trie::Trie;

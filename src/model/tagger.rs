@@ -71,6 +71,16 @@ impl Tagger {
         &self.settings
     }
 
+    /// P(L3 or L4) of each document of a query, under the temperature that held-out labels are likeliest at.
+    ///
+    /// # Errors
+    /// Those of [`Tagger::logits`].
+    pub fn relevance(&self, query: &str, docs: &[&Doc]) -> Result<Vec<f64>> {
+        let temperature = self.settings.temperature.unwrap_or(1.0);
+        let relevant = |logits| calibrated(logits, temperature)[2..].iter().sum();
+        Ok(self.logits(query, docs)?.into_iter().map(relevant).collect())
+    }
+
     /// Logits of the four labels for each document of a query, up to a constant, in nats.
     ///
     /// # Errors
@@ -101,6 +111,15 @@ impl Policy {
         }
         Ok(logits)
     }
+}
+
+/// Probabilities of the labels from their logits, divided by a temperature first.
+#[must_use]
+pub fn calibrated(logits: [f64; 4], temperature: f64) -> [f64; 4] {
+    let most = logits.into_iter().fold(f64::NEG_INFINITY, f64::max);
+    let weights = logits.map(|x| ((x - most) / temperature).exp());
+    let all: f64 = weights.iter().sum();
+    weights.map(|w| w / all)
 }
 
 /// Tokens that all sequences begin with.

@@ -30,6 +30,8 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     let share = r.search.rewrite_recall;
     ensure!(share <= 10.0, "search.rewrite_recall is {share}: lists ten times the query's are enough; use 10 or less");
     ensure!(!r.search.encoder.trim().is_empty(), "search.encoder is empty: use hashed, a folder, or an id on the hub");
+    let scorer = &r.search.scorer;
+    ensure!(!scorer.trim().is_empty(), "search.scorer is empty: use path, or the name of a run that tags relevance");
     let m = &r.model;
     ensure!(m.vocab >= 300, "model.vocab is {}: byte-level BPE needs at least 300 entries", m.vocab);
     ensure!(

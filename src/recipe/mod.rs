@@ -30,7 +30,7 @@ pub use preference::{Flaw, Form, Mpo, Ratio, Reference};
 pub use relevance::{Reason, Relevance};
 pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
 pub use rollouts::Rollouts;
-pub use searching::{Encoding, Fusion, Pooling, RewriteWeights, SearchPath};
+pub use searching::{Encoding, Fusion, PLAIN_SCORER, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};
 pub use seeds::{Fingerprint, stream};
 pub use serving::{Decoding, Fake, Recall, Rewrites, Rewriting, Serve};

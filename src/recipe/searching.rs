@@ -18,6 +18,10 @@ pub struct SearchPath {
     /// (config.json, tokenizer.json, model.safetensors), by its folder or its id on the hub, `owner/name[@revision]`.
     /// Another encoder asks for `core index build`, which makes all vectors anew.
     pub encoder: String,
+    /// What tells relevance at finerank: `path`, the plain scorer of words and vectors; or a relevance model, by the name of its run
+    /// (`core train sft --task relevance`).
+    #[serde(skip_serializing_if = "is_plain")]
+    pub scorer: String,
     /// Exponent of relevance in finerank's score.
     pub relevance_weight: f64,
     /// Exponent of popularity in finerank's score.
@@ -38,6 +42,13 @@ pub struct SearchPath {
     pub rewrite_forgives: bool,
     /// How an encoder from a folder or the hub reads texts; `hashed` has nothing to be set.
     pub encoding: Encoding,
+}
+
+/// The name of the search path's own relevance, wherever a recipe names a scorer.
+pub const PLAIN_SCORER: &str = "path";
+
+fn is_plain(scorer: &String) -> bool {
+    scorer == PLAIN_SCORER
 }
 
 /// Which stages a rewrite's relevance enters (CoRe). The weights are the recipe's; a stage that is left out has weight 0.
@@ -88,6 +99,7 @@ impl Default for SearchPath {
             vector_recall: 50,
             rawrank: 50,
             encoder: "hashed".into(),
+            scorer: PLAIN_SCORER.into(),
             relevance_weight: 2.0,
             popularity_weight: 0.1,
             satisfaction_weight: 0.5,

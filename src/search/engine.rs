@@ -1,6 +1,7 @@
 //! The engine: opened once, asked from many threads.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -13,10 +14,12 @@ use tantivy::{Searcher, TantivyDocument, Term};
 use super::encoder::Encoder;
 use super::fit::Ranking;
 use super::index::{self, Opened, Part, RECALLED, Stats, Update, Vector};
+use super::learned::Learned;
 use super::normal::{adds_nothing, normal};
 use super::rank::relevance::{self, Measured};
 use super::rank::{self, Candidate};
 use super::recall::{Asked, Match, Recalled, TermStats, by_address, matches, term_stats};
+use super::sides::Side;
 use super::{Docs, Hit, analysis};
 use crate::logs::Seen;
 use crate::recipe::SearchPath;
@@ -29,6 +32,7 @@ pub struct Engine {
     pub(super) opened: Opened,
     pub(super) analyzer: TextAnalyzer,
     encoder: Encoder,
+    pub(super) learned: Option<Arc<Learned>>,
 }
 
 /// The three stages of a search.
@@ -98,12 +102,18 @@ impl Engine {
         let encoder = Encoder::open(settings)?;
         let update = index::update(dir, docs, &encoder, (anew, settings.vector_recall > 0), &tick)?;
         Ok((
-            Self { opened: index::open(dir, settings.vector_recall > 0)?, analyzer: analysis::analyzer(), encoder },
+            Self {
+                opened: index::open(dir, settings.vector_recall > 0)?,
+                analyzer: analysis::analyzer(),
+                encoder,
+                learned: None,
+            },
             update,
         ))
     }
 
-    /// Opens the index under `dir`, to be asked with the encoder of `settings`.
+    /// Opens the index under `dir`, to be asked with the encoder of `settings`; relevance is the plain scorer's
+    /// ([`Engine::of_log`] opens the one that a recipe names).
     ///
     /// # Errors
     /// No index there, or one that cannot be read; an encoder that does not open, or is not the one that the index was built
@@ -118,7 +128,7 @@ impl Engine {
              `core index build` with this recipe, or search with the recipe that the index was built with",
             dir.display()
         );
-        Ok(Self { opened, analyzer: analysis::analyzer(), encoder })
+        Ok(Self { opened, analyzer: analysis::analyzer(), encoder, learned: None })
     }
 
     /// Sizes and weights of the index under `dir`, whatever its encoder: every file is checked, no encoder is opened.
@@ -130,11 +140,12 @@ impl Engine {
         Ok((opened.stats, opened.ranking))
     }
 
-    /// The same documents, ranked by weights that no clicks have touched.
+    /// The same documents, ranked by weights that no clicks have touched and by the plain relevance.
     #[must_use]
     pub fn unfitted(mut self) -> Self {
         self.opened.ranking = Ranking::default();
         self.opened.satisfaction.fill(1.0);
+        self.learned = None;
         self
     }
 
@@ -206,9 +217,9 @@ impl Engine {
         rewrite: Option<&str>,
         settings: &SearchPath,
     ) -> Result<Vec<Hit>> {
-        let (own, mut candidates) = self.both_sides(query, rewrite, settings)?;
+        let (own, other, mut candidates) = self.both_sides(query, rewrite, settings)?;
         candidates.retain(|c| self.opened.facts[c.number as usize].published_ms <= time_ms);
-        self.page_of(&own, candidates, settings)
+        self.page_of(&own, other.as_ref(), candidates, settings)
     }
 
     /// Ids of the first `most` documents that leave a stage, best first: what the stages are compared by.
@@ -224,12 +235,12 @@ impl Engine {
         settings: &SearchPath,
     ) -> Result<Vec<String>> {
         let searcher = self.opened.reader.searcher();
-        let (_, mut all) = self.both_sides(query, rewrite, settings)?;
+        let (own, other, mut all) = self.both_sides(query, rewrite, settings)?;
         if stage != Stage::Recall {
             all = rank::rawrank(all, &self.opened.ranking.weights, settings);
         }
         if stage == Stage::Finerank {
-            all = rank::finerank(all, settings);
+            all = rank::finerank(self.judged(all, own.weighed().0, other.as_ref().map(Side::weighed))?, settings);
         }
         all.iter().take(most).map(|c| Ok(self.hit(&searcher, c)?.doc)).collect()
     }

@@ -1,6 +1,6 @@
 //! The search path: recall → rawrank → finerank over an index on disk, and a rewrite as one more signal in each.
 //!
-//! [`recall`] finds what is worth ranking (BM25 and vectors), [`rank`] orders it in two stages, [`fit`] learns their weights
+//! [`recall`] finds what is worth ranking (BM25 and vectors), [`rank`] orders it in two stages, [`learned`] may tell its relevance, [`fit`] learns their weights
 //! from logged clicks, [`index`] keeps it all on disk, [`explain`] writes a ranking out so that it can be redone by hand.
 //! Without a rewrite, or with one that finds nothing or says what the query says, the answer is the plain path's, bit for bit.
 
@@ -13,6 +13,7 @@ pub mod fake;
 mod feedback;
 mod fit;
 mod index;
+mod learned;
 mod normal;
 mod rank;
 mod recall;
@@ -31,6 +32,7 @@ pub use engine::{Engine, Stage};
 pub use explain::Explanation;
 pub use fit::{Observations, Ranking};
 pub use index::{How, Part, Stats, Update};
+pub use learned::Learned;
 pub use rank::Weights;
 pub use sides::Side;
 

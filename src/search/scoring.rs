@@ -23,11 +23,14 @@ impl Engine {
     }
 
     /// Relevance of documents (by number, each once) to a text, in [0, 1], in their order: the signal with which a rewrite of
-    /// that text would enter the ranking. Without `visual` no codes are read: relevance by words alone.
+    /// that text would enter the ranking. Without `visual` no codes are read: relevance by words alone, by the plain scorer.
     ///
     /// # Errors
     /// An index whose files went away.
     pub fn relevance(&self, text: &str, numbers: &[u32], visual: bool) -> Result<Vec<f64>> {
+        if let Some(learned) = self.learned().filter(|_| visual) {
+            return learned.relevance(text, numbers);
+        }
         let (searcher, asked) = (self.opened.reader.searcher(), self.asked(text)?);
         let mut found = self.measure(&searcher, &asked, numbers)?;
         if !visual {

@@ -20,6 +20,8 @@ use crate::recipe::SearchPath;
 pub struct Side {
     /// One state of the index, from recall to the page.
     searcher: Searcher,
+    /// As it was typed.
+    text: String,
     asked: Asked,
     /// The documents, by number, in recall's order.
     numbers: Vec<u32>,
@@ -29,6 +31,11 @@ pub struct Side {
 }
 
 impl Side {
+    /// The text, and what relevance to it counts for.
+    pub(super) fn weighed(&self) -> (&str, f64) {
+        (&self.text, self.weight)
+    }
+
     /// How documents, some of them this side's own, lie to its text; in their order.
     fn over(&self, engine: &Engine, numbers: &[u32]) -> Result<Vec<Measured>> {
         let mut known: HashMap<u32, Measured> =
@@ -41,7 +48,7 @@ impl Side {
 }
 
 /// A relevance by a scorer that forgives; by a sound one it is left as it is, to the last bit.
-fn weighed(relevance: f64, weight: f64) -> f64 {
+pub(super) fn weighed(relevance: f64, weight: f64) -> f64 {
     if weight > 1.0 { (weight * relevance).min(1.0) } else { relevance }
 }
 
@@ -51,7 +58,7 @@ impl Engine {
     /// # Errors
     /// An index whose files went away.
     pub fn query_side(&self, query: &str, settings: &SearchPath) -> Result<Side> {
-        self.side(self.asked(query)?, settings, 1.0)
+        self.side(query, settings, 1.0)
     }
 
     /// What a rewrite of a query finds; nothing where it has no weight, or says nothing that the query does not.
@@ -60,11 +67,11 @@ impl Engine {
     /// An index whose files went away.
     pub fn rewrite_side(&self, query: &str, rewrite: &str, settings: &SearchPath) -> Result<Option<Side>> {
         let Some(rewrite) = Self::used(query, Some(rewrite), settings) else { return Ok(None) };
-        self.side(self.asked(rewrite)?, settings, settings.rewrite_weights().recall).map(Some)
+        self.side(rewrite, settings, settings.rewrite_weights().recall).map(Some)
     }
 
-    fn side(&self, asked: Asked, settings: &SearchPath, share: f64) -> Result<Side> {
-        let searcher = self.opened.reader.searcher();
+    fn side(&self, text: &str, settings: &SearchPath, share: f64) -> Result<Side> {
+        let (searcher, asked) = (self.opened.reader.searcher(), self.asked(text)?);
         let lists = if share > 0.0 {
             Recalled::of(&self.opened, &searcher, &asked, settings, share)?
         } else {
@@ -73,7 +80,7 @@ impl Engine {
         let numbers = Recalled::union(&[lists]);
         let measured = self.measure(&searcher, &asked, &numbers)?.measured;
         let weight = settings.forgiven(asked.terms.len());
-        Ok(Side { searcher, asked, numbers, measured, weight })
+        Ok(Side { searcher, text: text.to_owned(), asked, numbers, measured, weight })
     }
 
     /// The first page, best first: of the query alone, or with its rewrite fused in (see [`super`]).
@@ -81,26 +88,32 @@ impl Engine {
     /// # Errors
     /// An index whose files went away.
     pub fn page(&self, query: &Side, rewrite: Option<&Side>, settings: &SearchPath) -> Result<Vec<Hit>> {
-        self.page_of(query, self.candidates(query, rewrite)?, settings)
+        self.page_of(query, rewrite, self.candidates(query, rewrite)?, settings)
     }
 
-    /// The side of a query, and what it and its rewrite find together.
+    /// The sides of a query and of its rewrite, and what they find together.
     pub(super) fn both_sides(
         &self,
         query: &str,
         rewrite: Option<&str>,
         settings: &SearchPath,
-    ) -> Result<(Side, Vec<Candidate>)> {
+    ) -> Result<(Side, Option<Side>, Vec<Candidate>)> {
         let own = self.query_side(query, settings)?;
         let other = rewrite.map(|rewrite| self.rewrite_side(query, rewrite, settings)).transpose()?.flatten();
         let candidates = self.candidates(&own, other.as_ref())?;
-        Ok((own, candidates))
+        Ok((own, other, candidates))
     }
 
     /// The first page of candidates that the query's side and its rewrite's found.
-    pub(super) fn page_of(&self, query: &Side, candidates: Vec<Candidate>, settings: &SearchPath) -> Result<Vec<Hit>> {
+    pub(super) fn page_of(
+        &self,
+        query: &Side,
+        rewrite: Option<&Side>,
+        candidates: Vec<Candidate>,
+        settings: &SearchPath,
+    ) -> Result<Vec<Hit>> {
         let kept = rank::rawrank(candidates, &self.opened.ranking.weights, settings);
-        let page = rank::finerank(kept, settings);
+        let page = rank::finerank(self.judged(kept, &query.text, rewrite.map(Side::weighed))?, settings);
         page.into_iter().map(|c| self.hit(&query.searcher, &c)).collect()
     }
 

@@ -59,7 +59,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub fn run(workspace: &Path, recipe: &Recipe, rewriter: Option<&str>, host: IpAddr, port: u16) -> Result<()> {
     // Before anything is made: an empty workspace is told what to run.
     let dir = index_dir(workspace, &recipe.name);
-    let engine = Engine::open(&dir, &recipe.search).map_err(|error| match dir.exists() {
+    let engine = Engine::of_log(workspace, recipe, &recipe.name).map_err(|error| match dir.exists() {
         true => error,
         false => error.context("there is no search to serve yet: run `core demo` first"),
     })?;

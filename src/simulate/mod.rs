@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::words::bytes;
 use crate::journal::{Journal, Progress, Table, stop};
-use crate::recipe::{Fingerprint, Recipe};
+use crate::recipe::{Fingerprint, PLAIN_SCORER, Recipe, SearchPath};
 use crate::search::{Engine, index_dir};
 use crate::store::{Lock, LogInfo, LogKind, Store};
 use crate::truth::{Truth, Writer};
@@ -192,7 +192,9 @@ fn reused(log: &LogInfo) -> Summary {
 /// What a log is made from: equal origins, equal logs. The hash of what came out stands behind it in the store.
 fn origin(recipe: &Recipe, part: Part) -> String {
     // Nothing else in a recipe changes a log: a section that is new, or of training, must not make it anew.
-    let parts = (&recipe.world, &recipe.mine, &recipe.search, recipe.seed);
+    // A log comes of the plain relevance, whatever later searches are ranked by.
+    let search = SearchPath { scorer: PLAIN_SCORER.into(), ..recipe.search.clone() };
+    let parts = (&recipe.world, &recipe.mine, &search, recipe.seed);
     let mut f = Fingerprint::default();
     f.add(VERSION.as_bytes());
     f.add(&serde_json::to_vec(&parts).expect("a recipe is plain data"));

@@ -19,7 +19,7 @@ use crate::judge::Weeks;
 use crate::model::shipped::BASE;
 use crate::recipe::Recipe;
 use crate::rewriter::release;
-use crate::search::{Engine, index_dir};
+use crate::search::Engine;
 use crate::store::{Lock, Store};
 use crate::train::{Existing, Options, Task};
 use crate::world::World;
@@ -97,7 +97,7 @@ fn weeks(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
         }
         begin(workspace, recipe, plan.fresh)?;
     }
-    let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
+    let engine = Engine::of_log(workspace, recipe, &recipe.name)?;
     let (world, recipe) = (World::new(recipe)?, recipe.clone());
     let own = Loop { workspace, recipe, world, engine, journal, fingerprint };
     let progress = journal.progress("weeks", u64::from(plan.weeks));

@@ -31,7 +31,7 @@ pub use searched::{Searched, Side};
 
 use crate::logs::Context;
 use crate::recipe::Recipe;
-use crate::search::{Engine, index_dir};
+use crate::search::Engine;
 use crate::store::{ExampleRow, Store};
 use relevances::Source;
 use scorer::{Scorer, Scoring, Wanted};
@@ -118,7 +118,7 @@ impl Rewarder {
     /// No such log, or no index of it.
     pub fn open(workspace: &Path, recipe: &Recipe) -> Result<Self> {
         let demand = Demand::read(&Store::open_existing(workspace)?, recipe)?;
-        let engine = Engine::open(&index_dir(workspace, &recipe.name), &recipe.search)?;
+        let engine = Engine::of_log(workspace, recipe, &recipe.name)?;
         let scorer = Scorer::open(workspace, &engine, recipe, &Source::of_ratio(&recipe.ratio))?;
         let pages = Pages::open(workspace, &engine, recipe)?;
         Ok(Self { demand, engine, scorer, pages, recipe: recipe.clone() })

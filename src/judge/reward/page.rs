@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 
 use super::Asked;
-use super::relevances::{PATH, Source};
+use super::relevances::Source;
 use super::scorer::{Scorer, Wanted};
-use crate::recipe::Recipe;
+use crate::recipe::{PLAIN_SCORER, Recipe};
 use crate::search::{Engine, Hit};
 
 /// The worth of a page; the person sees it with the rewrite fused in, as served.
@@ -43,7 +43,7 @@ impl Pages {
     /// # Errors
     /// A scorer that names no relevance model; no log.
     pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe) -> Result<Self> {
-        if recipe.reward.scorer == PATH {
+        if recipe.reward.scorer == PLAIN_SCORER {
             return Ok(Self::Path);
         }
         let source = Source { key: "reward.scorer", name: &recipe.reward.scorer, visual: true };
@@ -99,8 +99,8 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::judge::tagging::calibrated;
     use crate::logs::{Context, Doc};
+    use crate::model::calibrated;
     use crate::model::{Config, Policy, Tagger, TaggerSettings, Tokenizer, runs};
     use crate::recipe::{ModelShape, Precision};
     use crate::search::index_dir;

@@ -2,6 +2,8 @@
 
 mod text;
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -26,6 +28,8 @@ pub struct Explanation {
     pub terms: Vec<TermNote>,
     /// Terms of the rewrite.
     pub rewrite_terms: Vec<TermNote>,
+    /// The model that tells relevance at finerank; none for the plain scorer.
+    pub relevance_by: Option<String>,
     /// What recall found.
     pub recall: RecallNote,
     /// Weights of the two ranking stages.
@@ -97,6 +101,8 @@ pub struct HitNote {
     pub rewrite_cosine: f64,
     /// Rawrank's features, in the order of the weights.
     pub features: [f64; 5],
+    /// Relevance to the rewrite as rawrank knew it.
+    pub rewrite_at_rawrank: f64,
     /// Finerank's factors: relevance, popularity, satisfaction, rewrite; their product is the score.
     pub factors: [f64; 4],
 }
@@ -145,7 +151,11 @@ impl Engine {
             by_rewrite: numbers.len() - Recalled::union(&lists[..1]).len(),
             kept: kept.len(),
         };
-        let page = rank::finerank(kept, settings);
+        // Of what rawrank looked at, which a model's relevance takes the place of behind it.
+        let early: HashMap<u32, ([f64; 5], f64)> =
+            kept.iter().map(|c| (c.number, (rank::features(&c.signals), c.signals.rewrite))).collect();
+        let forgiven = weighed.as_ref().map_or(1.0, |(_, weight)| *weight);
+        let page = rank::finerank(self.judged(kept, query, used.map(|text| (text, forgiven)))?, settings);
         let shown: Vec<u32> = page.iter().map(|c| c.number).collect();
         let own = self.notes(&searcher, &asked, &shown)?;
         let others = other.as_ref().map(|asked| self.notes(&searcher, asked, &shown)).transpose()?;
@@ -158,7 +168,8 @@ impl Engine {
                 rewrite_matches: other.map(|n| n.matches.clone()).unwrap_or_default(),
                 rewrite_coverage: other.map_or(0.0, |n| n.measured.coverage),
                 rewrite_cosine: other.map_or(0.0, |n| n.measured.cosine),
-                features: rank::features(&c.signals),
+                features: early[&c.number].0,
+                rewrite_at_rawrank: early[&c.number].1,
                 factors: rank::fine_factors(&c.signals, settings),
             })
         });
@@ -169,6 +180,7 @@ impl Engine {
             rewrite: used.map(str::to_owned),
             terms: own.0,
             rewrite_terms: others.map(|notes| notes.0).unwrap_or_default(),
+            relevance_by: self.learned().map(|model| model.name().to_owned()),
             recall,
             weights: WeightNote {
                 rawrank: ranking.weights,

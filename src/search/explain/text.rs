@@ -67,24 +67,36 @@ finerank ({eps} + {rest}·relevance)^{} · popularity^{} · satisfaction^{} · (
             eps = super::rank::LEAST_RELEVANCE,
             rest = 1.0 - super::rank::LEAST_RELEVANCE,
         );
+        if let Some(model) = &self.relevance_by {
+            let _ = writeln!(
+                out,
+                "         relevance and r are P(L3 or L4) of the model {}, to query and rewrite",
+                one_line(model)
+            );
+        }
     }
 
     fn hit(&self, out: &mut String, place: usize, note: &HitNote) {
         let (s, hit) = (&note.hit.signals, &note.hit);
         let _ = writeln!(out, "\n{place:>2}. {}  {}", hit.doc, one_line(&hit.title));
         matched(out, "bm25     ", s.bm25, &note.matches);
+        let (from, feature) = match self.relevance_by {
+            Some(_) => (" by the model; ", number(note.features[1])),
+            None => ("", String::new()),
+        };
         let _ = writeln!(
             out,
-            "    relevance {} from coverage {} and cosine {}; visual {}",
+            "    relevance {}{from}{feature} from coverage {} and cosine {}; visual {}",
             number(s.relevance),
             number(note.coverage),
             number(s.cosine),
             number(s.visual)
         );
         if self.rewrite.is_some() {
+            let early = if from.is_empty() { String::new() } else { number(note.rewrite_at_rawrank) };
             let _ = writeln!(
                 out,
-                "    r         {} from coverage {} and cosine {}",
+                "    r         {}{from}{early} from coverage {} and cosine {}",
                 number(s.rewrite),
                 number(note.rewrite_coverage),
                 number(note.rewrite_cosine)
@@ -100,7 +112,7 @@ finerank ({eps} + {rest}·relevance)^{} · popularity^{} · satisfaction^{} · (
             number(s.rawrank),
             parts.join(" + "),
             number(self.weights.rewrite_rawrank),
-            number(s.rewrite)
+            number(note.rewrite_at_rawrank)
         );
         let _ = writeln!(
             out,
