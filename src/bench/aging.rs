@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::ab;
@@ -14,7 +14,7 @@ use crate::bench::{of_seed, trained};
 use crate::journal::{Cell, Event, Journal, Table};
 use crate::judge::{Design, Experiment, Lift};
 use crate::model::shipped::BASE;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Usage};
 use crate::simulate::Part;
 use crate::train::{Existing, Options, Task};
 use crate::{index, mine, simulate};
@@ -63,8 +63,10 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
     let mut taught = if plan.taught.is_empty() { vec![1, last] } else { plan.taught.clone() };
     taught.sort_unstable();
     taught.dedup();
-    let fit = taught.len() > 1 && taught.iter().all(|week| (1..=last).contains(week));
-    ensure!(fit, "weeks {taught:?}: give two or more of the log's weeks, 1 to world.weeks = {last}");
+    if taught.len() < 2 || taught.iter().any(|week| !(1..=last).contains(week)) {
+        let text = format!("weeks {taught:?}: give two or more of the log's weeks, 1 to world.weeks = {last}");
+        return Err(Usage(text).into());
+    }
     Journal::record(workspace, "bench", "aging", &recipe.to_toml(), |journal| {
         let mut report = Report { recipe: recipe.name.clone(), week: last + 1, people: 0, rows: Vec::new() };
         for seed in (0..plan.seeds).map(|n| recipe.seed + n) {
