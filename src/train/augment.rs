@@ -5,12 +5,13 @@
 //! sense that is mined often can be remembered, so nothing in the log asks to read the context; with the gain term replaced by
 //! another word in context and rewrite alike, nothing else helps.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::renaming::reworded;
 use crate::logs::{Context, words};
 use crate::recipe::{Recipe, stream};
 use crate::store::ExampleRow;
@@ -92,7 +93,7 @@ fn renamed(
     let taken = |word: &String| {
         context.contains(word) || typed.contains(word) || said.get(row.query.as_str()).is_some_and(|s| s.contains(word))
     };
-    let mut names = HashMap::new();
+    let mut names = BTreeMap::new();
     for word in gained.into_iter().filter(|word| context.contains(word)) {
         let mut drawn = (0..TRIES).filter_map(|_| other_word(vocabulary, rng));
         names.insert(word, drawn.find(|new| !taken(new))?);
@@ -100,17 +101,7 @@ fn renamed(
     if names.is_empty() {
         return None;
     }
-    let rename = |text: &str| {
-        let words = text.split_whitespace().map(|word| names.get(&word.to_lowercase()).map_or(word, String::as_str));
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let mut made = ExampleRow { target: row.target.as_deref().map(rename), satisfied_doc: None, ..row.clone() };
-    made.context.queries.iter_mut().for_each(|query| *query = rename(query));
-    for seen in &mut made.context.watched {
-        seen.title = rename(&seen.title);
-        seen.tags.iter_mut().for_each(|tag| *tag = rename(tag));
-    }
-    Some(made)
+    Some(reworded(ExampleRow { satisfied_doc: None, ..row.clone() }, &names))
 }
 
 /// A word of the log, or one coined of two of them.
@@ -125,7 +116,7 @@ pub(super) fn other_word(vocabulary: &[String], rng: &mut ChaCha8Rng) -> Option<
 }
 
 /// Everything said in a context, but for the place.
-fn texts(context: &Context) -> impl Iterator<Item = &str> {
+pub(super) fn texts(context: &Context) -> impl Iterator<Item = &str> {
     let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
     watched.chain(&context.queries).map(String::as_str)
 }

@@ -1,12 +1,13 @@
-//! Annotated pairs with another word for what they are about: labels that hold for any name are learnt, not names.
+//! Examples and annotated pairs with other words for what they are about: what holds for any name is learnt, not names.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::augment::other_word;
 use crate::logs::{Doc, is_han, words};
+use crate::store::ExampleRow;
 
 /// Tries to find a word that is not there already.
 const TRIES: usize = 20;
@@ -41,8 +42,31 @@ pub(super) fn copies(share: f64, rng: &mut ChaCha8Rng) -> usize {
     share as usize + usize::from(rng.random_bool(share.fract()))
 }
 
+/// An example in which words have other names, wherever they stand.
+pub(super) fn reworded(mut row: ExampleRow, names: &BTreeMap<String, String>) -> ExampleRow {
+    let reword = |text: &mut String| {
+        // One pass for all: a new word may be another one's old word.
+        let marked = names.iter().enumerate();
+        let held = marked.clone().fold(text.clone(), |text, (n, (old, _))| replaced(&text, old, &mark(n)));
+        *text = marked.fold(held, |text, (n, (_, new))| text.replace(&mark(n), new));
+    };
+    reword(&mut row.query);
+    row.target.iter_mut().for_each(reword);
+    row.context.queries.iter_mut().for_each(reword);
+    for seen in &mut row.context.watched {
+        reword(&mut seen.title);
+        seen.tags.iter_mut().for_each(reword);
+    }
+    row
+}
+
+/// What stands for the word of a number meanwhile.
+fn mark(number: usize) -> String {
+    format!("\u{1}{number}\u{2}")
+}
+
 /// The text with another word for one of its words.
-pub(super) fn replaced(text: &str, old: &str, new: &str) -> String {
+fn replaced(text: &str, old: &str, new: &str) -> String {
     if old.contains(is_han) {
         return text.replace(old, new);
     }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::augment::other_word;
-use super::renaming::replaced;
-use crate::logs::{Context, Doc, words};
+use super::augment::{other_word, texts};
+use super::renaming::reworded;
+use crate::logs::{Doc, words};
 use crate::rewriter::Association;
 use crate::store::ExampleRow;
 
@@ -46,38 +46,10 @@ pub(super) fn unheard(
     rows.into_iter().map(|row| reworded(row, &names)).collect()
 }
 
-fn reworded(mut row: ExampleRow, names: &BTreeMap<String, String>) -> ExampleRow {
-    let reword = |text: &mut String| {
-        // One pass for all: a new word may be another one's old word.
-        let marked = names.iter().enumerate();
-        let held = marked.clone().fold(text.clone(), |text, (n, (old, _))| replaced(&text, old, &mark(n)));
-        *text = marked.fold(held, |text, (n, (_, new))| text.replace(&mark(n), new));
-    };
-    reword(&mut row.query);
-    row.target.iter_mut().for_each(reword);
-    row.context.queries.iter_mut().for_each(reword);
-    for seen in &mut row.context.watched {
-        reword(&mut seen.title);
-        seen.tags.iter_mut().for_each(reword);
-    }
-    row
-}
-
-/// What stands for the word of a number meanwhile.
-fn mark(number: usize) -> String {
-    format!("\u{1}{number}\u{2}")
-}
-
-/// Everything said in a context.
-fn texts(context: &Context) -> impl Iterator<Item = &str> {
-    let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
-    watched.chain(&context.queries).map(String::as_str)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::Seen;
+    use crate::logs::{Context, Seen};
     use crate::recipe::stream;
     use crate::rewriter::Typed;
     use crate::store::Split;
