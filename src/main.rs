@@ -292,8 +292,8 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             }
             return show(&comparison, bench::Comparison::table, json);
         }
-        cli::Bench::Base { model, seeds, no_scratch } => {
-            let plan = bench::base::Plan { model, seeds, scratch: !no_scratch };
+        cli::Bench::Base { model, seeds, no_scratch, beside } => {
+            let plan = bench::base::Plan { model, seeds, scratch: !no_scratch, beside };
             let report = bench::base::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::base::Report::table, json);
         }

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use common::small::{self, command, events, teach};
 use common::{fails, json, ok};
 use core_rewriter::journal::Event;
+use core_rewriter::recipe::Recipe;
+use core_rewriter::rewriter::{Answerable, Whose};
+use core_rewriter::store::{Split, Store};
 
 const SECTIONS: &str = "
 [train]
@@ -103,6 +106,29 @@ fn rollouts_are_judged_part_by_part_and_a_resumed_run_samples_the_same() {
     std::fs::write(&recipe, other).unwrap();
     let (_, said) = fails(&mut command(dir.path(), &recipe, &[&train[..], &["--resume"]].concat()));
     assert!(said.contains("reward.relevance was 0.5, is 0.25"), "{said}");
+}
+
+#[test]
+fn beside_rewards_only_those_examples_are_learnt_that_an_index_answers_where_the_recipe_says_so() {
+    let (dir, recipe) = taught();
+    let learnt = |examples: &str| {
+        let sections = SECTIONS
+            .replace("taught = 1.0", "taught = 0.0")
+            .replace("steps = 4", &format!("steps = 2\nexamples = \"{examples}\""))
+            + "[fake]\nmin_people = 2\n";
+        std::fs::write(&recipe, small::recipe(&sections)).unwrap();
+        json(&mut command(dir.path(), &recipe, &["train", "grpo", "--init", "r-sft", "--fresh"]))["examples"].clone()
+    };
+    let (all, answered) = (learnt("all"), learnt("answered"));
+    let recipe = Recipe::load(recipe.to_str().unwrap()).unwrap();
+    let store = Store::open_existing(dir.path()).unwrap();
+    let log = store.log("r").unwrap();
+    let examples = store.examples(&log, Split::Train).unwrap();
+    let index = Answerable::read(&store, &recipe, &log, Whose::Training).unwrap();
+    let (left_alone, rewritten): (Vec<_>, Vec<_>) = examples.iter().partition(|row| row.target.is_none());
+    let held = rewritten.iter().filter(|row| index.holds(row.target.as_deref().unwrap())).count();
+    assert!(!left_alone.is_empty() && (1..rewritten.len()).contains(&held), "{held} of {}", rewritten.len());
+    assert_eq!((all, answered), (examples.len().into(), (left_alone.len() + held).into()));
 }
 
 #[test]

@@ -54,6 +54,9 @@ pub enum Bench {
         /// Leave out the model that is trained from nothing.
         #[arg(long)]
         no_scratch: bool,
+        /// Ask this one too, a run of the workspace or a checkpoint folder; may be given more than once
+        #[arg(long, value_name = "RUN")]
+        beside: Vec<String>,
     },
     /// What a model loses by growing old: models taught on one week each, in the week after the last.
     Aging {

@@ -28,7 +28,7 @@ pub use experiment::{AbTest, Baselines};
 pub use gating::Gate;
 pub use preference::{Flaw, Form, Mpo, Ratio, Reference};
 pub use relevance::{Reason, Relevance};
-pub use reward::{Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
+pub use reward::{Beside, Grpo, ImportanceLevel, LossType, Reward, ScaleRewards};
 pub use rollouts::Rollouts;
 pub use searching::{Encoding, Fusion, PLAIN_SCORER, Pooling, RewriteWeights, SearchPath};
 pub use sections::{FromScratch, Lora, Mine, ModelShape, Precision, Pretrain, Train};

@@ -16,7 +16,7 @@ pub struct Reward {
     pub hit: f64,
     /// Weight of having rewritten where the person did, and left alone where the person was content.
     pub decision: f64,
-    /// Weight of the form: length, repetition, and words of neither query nor context.
+    /// Weight of the form: length, repetition, saying the query again, and words that nobody said.
     pub format: f64,
     /// Weight of what the ranker will see of the documents that were liked, passed over and never shown (CoRe, `[ratio]`).
     pub ratio: f64,
@@ -46,6 +46,8 @@ pub struct Reward {
     pub long_words: usize,
     /// See `long_words`.
     pub most_words: usize,
+    /// What a rewrite costs, within its form, all of whose words stand neither in the query nor in the context; less for a share.
+    pub foreign: f64,
 }
 
 impl Default for Reward {
@@ -69,6 +71,7 @@ impl Default for Reward {
             top_k: 10,
             long_words: 6,
             most_words: 10,
+            foreign: 0.0,
         }
     }
 }
@@ -83,6 +86,9 @@ pub struct Grpo {
     pub lr: f64,
     /// Prompts of a rollout.
     pub prompts: usize,
+    /// Made examples (`[train]` taught, slips, strangers) that are tried too, for each mined one, as many of them left alone as of
+    /// the mined: a log has few searches that somebody typed anew, and what an index answers can be told of any.
+    pub made: f64,
     /// G: completions sampled for each prompt.
     pub num_generations: usize,
     /// μ: optimizer steps taken on each rollout; from the second on by the ratio to the policy that sampled.
@@ -109,6 +115,8 @@ pub struct Grpo {
     pub lambda: f64,
     /// Weight of learning by example in the same step; 0 leaves it out.
     pub sft: f64,
+    /// Which examples these are.
+    pub examples: Beside,
     /// How often prompts whose completions all earned the same are replaced by others (DAPO's dynamic sampling).
     pub resample: usize,
 }
@@ -119,6 +127,7 @@ impl Default for Grpo {
             steps: 200,
             lr: 1e-4,
             prompts: 8,
+            made: 0.0,
             num_generations: 8,
             num_iterations: 1,
             temperature: 1.0,
@@ -132,9 +141,21 @@ impl Default for Grpo {
             epsilon_high: 0.28,
             lambda: 1.0,
             sft: 1.0,
+            examples: Beside::All,
             resample: 2,
         }
     }
+}
+
+/// Examples that are learnt beside rewards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beside {
+    /// All that there are.
+    All,
+    /// Those left alone, and those whose rewrite is a query that an index answers (`fake.min_people`): what nobody else types
+    /// teaches how a context is read, and then it teaches what an index does not have.
+    Answered,
 }
 
 /// What the tokens' costs are divided by; see `train::grpo::Loss`.

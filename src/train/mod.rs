@@ -8,6 +8,7 @@ pub mod optim;
 
 mod asked;
 mod augment;
+mod beside;
 mod checkpoint;
 mod distant;
 mod evaluate;

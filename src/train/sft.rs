@@ -8,7 +8,6 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::augment::augment;
 use super::objective::Lessons;
 use super::pretrain::Stream;
 use crate::logs::Context;
@@ -32,11 +31,10 @@ pub(super) struct Sft {
 }
 
 impl Sft {
-    /// Encodes every example once, those made from them ([`augment`]) too. Where prompts are not learnt, examples in one context
-    /// are a group: what their prompts have in common is read once for all of them.
-    pub fn new(tokenizer: &Tokenizer, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
+    /// Encodes every example once. Where prompts are not learnt, examples in one context are a group: what their prompts have in
+    /// common is read once for all of them.
+    pub fn of_rows(tokenizer: &Tokenizer, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
         let train = &recipe.train;
-        let rows = augment(rows, recipe);
         let encode = |row: &ExampleRow| -> Result<(Vec<u32>, Vec<u32>)> {
             let target = Target::from_option(row.target.as_deref());
             let prompt = tokenizer.prompt(&row.context, &row.query, train.max_prompt_tokens)?;
@@ -45,7 +43,7 @@ impl Sft {
         let encoded = rows.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
         let examples = rows.len();
         let read_whole = train.prompt_weight > 0.0;
-        let together = if read_whole { (0..examples).map(|i| vec![i]).collect() } else { in_one_context(&rows) };
+        let together = if read_whole { (0..examples).map(|i| vec![i]).collect() } else { in_one_context(rows) };
         let (mut groups, mut weights) = (Vec::with_capacity(together.len()), Vec::with_capacity(together.len()));
         for places in together {
             let of_group: Vec<&(Vec<u32>, Vec<u32>)> = places.iter().map(|place| &encoded[*place]).collect();
@@ -194,7 +192,7 @@ mod tests {
             satisfied_doc: None,
         };
         let rows = [row("car", "jaguar", Some("jaguar car")), row("cat", "jaguar", None), row("car", "review", None)];
-        let sft = Sft::new(&tokenizer, &rows, &Recipe::default()).unwrap();
+        let sft = Sft::of_rows(&tokenizer, &rows, &Recipe::default()).unwrap();
         assert_eq!((sft.len(), sft.groups.len()), (3, 2));
         for (group, of_tokens, places) in
             [(&sft.groups[0], &sft.weights[0], vec![0, 2]), (&sft.groups[1], &sft.weights[1], vec![1])]
@@ -212,7 +210,7 @@ mod tests {
         }
         let learnt = Recipe { train: Train { prompt_weight: 0.1, ..Train::default() }, ..Recipe::default() };
         assert_eq!(
-            Sft::new(&tokenizer, &rows, &learnt).unwrap().groups.len(),
+            Sft::of_rows(&tokenizer, &rows, &learnt).unwrap().groups.len(),
             3,
             "a prompt that is learnt is not shared"
         );

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 
+use super::augment::augment;
+use super::beside;
 use super::checkpoint::{self, Fingerprint};
 use super::objective::Objective;
 use super::optim::{AdamW, AdamWSettings};
@@ -91,25 +93,16 @@ impl Data {
             Self::Log { validation, .. } if matches!(start.options.task, Task::Mpo { .. }) => {
                 Objective::Mpo(Box::new(start.phases(validation, tokenizer)?))
             }
-            Self::Log { examples, taught, validation, .. } => {
-                let sft = Sft::new(tokenizer, &[&examples[..], &taught].concat(), recipe)?;
-                match start.options.task {
-                    Task::Grpo { log, .. } => {
-                        // What is earned is said by the log that is learnt from, whatever the recipe is called.
-                        let of_log = Recipe { name: log.to_owned(), ..recipe.clone() };
-                        let own = Rewriting::new(start.workspace, &examples, &of_log)?;
-                        let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
-                        let g = &recipe.grpo;
-                        let decoder = own.decoder(tokenizer, g.decoding, g.max_completion_length)?;
-                        let sampler = start.sampler(decoder)?;
-                        let source = Source::Rewriting(Box::new(own));
-                        let rollouts = Rollouts::new(source, prompts, sampler, start.reference()?, recipe);
-                        let taught = Taught::Rewriting { sft: Box::new(sft), validation };
-                        Objective::Grpo(Box::new(Reinforced::new(taught, rollouts, recipe)))
-                    }
-                    _ => Objective::Sft { sft, validation },
+            Self::Log { examples, taught, validation, .. } => match start.options.task {
+                Task::Grpo { log, .. } => {
+                    Objective::Grpo(Box::new(start.rewarded(log, &examples, &taught, validation, tokenizer)?))
                 }
-            }
+                _ => {
+                    let rows = augment(&[examples, taught].concat(), recipe);
+                    let sft = Sft::of_rows(tokenizer, &rows, recipe)?;
+                    Objective::Sft { sft, validation }
+                }
+            },
             Self::Pairs(pairs) => {
                 let tagging = Box::new(Tagging::new(tokenizer, pairs, recipe)?);
                 match start.options.task {
@@ -198,6 +191,35 @@ impl Start<'_> {
         let reference = self.reference()?;
         let parts = phases::Parts { source, held_out, validation, sampler, decoder, reference, dir, fingerprint };
         Phases::new(parts, tokenizer, self.recipe)
+    }
+
+    /// Rewards for the examples' searches, and what is learnt by example beside them.
+    fn rewarded(
+        &self,
+        log: &str,
+        examples: &[ExampleRow],
+        taught: &[ExampleRow],
+        validation: Vec<ExampleRow>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Reinforced> {
+        let (recipe, g) = (self.recipe, &self.recipe.grpo);
+        // What is earned is said by the log that is learnt from, whatever the recipe is called.
+        let of_log = Recipe { name: log.to_owned(), ..recipe.clone() };
+        let mut own = Rewriting::new(self.workspace, examples, &of_log)?;
+        let all = augment(&[examples, taught].concat(), recipe);
+        let (mined, made) = all.split_at(examples.len());
+        let [mined, made] = [mined, made].map(|rows| beside::learnt(rows, g.examples, |text| own.answers(text)));
+        ensure!(
+            !mined.is_empty() || !made.is_empty(),
+            "an index answers none of the examples of log {log:?}: set grpo.examples to \"all\", or use a longer log"
+        );
+        own.ask_also(beside::tried(&made, examples, recipe));
+        let sft = Sft::of_rows(tokenizer, &[mined, made].concat(), recipe)?;
+        let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;
+        let sampler = self.sampler(own.decoder(tokenizer, g.decoding, g.max_completion_length)?)?;
+        let source = Source::Rewriting(Box::new(own));
+        let rollouts = Rollouts::new(source, prompts, sampler, self.reference()?, recipe);
+        Ok(Reinforced::new(Taught::Rewriting { sft: Box::new(sft), validation }, rollouts, recipe))
     }
 
     /// Who samples for the run.

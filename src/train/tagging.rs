@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 
+use super::augment::augment;
 use super::distant::{self, Distant};
 use super::evaluate::Sample;
 use super::objective::Lessons;
@@ -152,7 +153,7 @@ impl Tagging {
             }
         }
         if r.mix > 0.0 {
-            let mut order = Sft::new(tokenizer, &pairs.rewriting, recipe)?.into_lessons();
+            let mut order = Sft::of_rows(tokenizer, &augment(&pairs.rewriting, recipe), recipe)?.into_lessons();
             let wanted = (lessons.groups.len() as f64 * r.mix / (1.0 - r.mix)).round() as usize;
             order.shuffle(&mut stream(recipe.seed, "relevance mix", &[]));
             for (group, weights) in order.iter().cycle().take(wanted) {

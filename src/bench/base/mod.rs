@@ -43,6 +43,8 @@ pub struct Plan {
     pub seeds: u64,
     /// Whether a model trained from nothing stands beside.
     pub scratch: bool,
+    /// Rewriters that stand beside in every world, by the names that open them: what came of the fine-tuned model since, say.
+    pub beside: Vec<String>,
 }
 
 /// What was measured.
@@ -134,6 +136,7 @@ fn in_world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -
         trained(workspace, recipe, &Options { name: &scratch, task, init: None, existing })?;
         names.push(&scratch);
     }
+    names.extend(plan.beside.iter().map(String::as_str));
     let asked = questions::ask(workspace, recipe, journal)?;
     ensure!(!asked.is_empty(), "nobody is held out: raise mine.held_out_people or world.people");
     let mut tallies = Vec::new();

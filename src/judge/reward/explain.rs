@@ -156,7 +156,7 @@ fn reasons(
         true => format!("{searches} searches: frequency {frequency:.3} + ctr {ctr:.3}"),
         false => format!("no valid query (satisfied fewer than {} people): −{}", settings.min_people, settings.invalid),
     };
-    let form = Form::of(asked.query, text, settings);
+    let form = Form::of(asked.context, asked.query, text, settings);
     [
         posterior,
         format!(
@@ -165,7 +165,10 @@ fn reasons(
         ),
         if parts[2].is_some() { "1/rank of the document that satisfied".into() } else { absent(2).into() },
         absent(3).into(),
-        format!("length {:.2}, repetition {:.2}, copy {:.2}", form.length, form.repetition, form.copy),
+        format!(
+            "length {:.2}, repetition {:.2}, copy {:.2}, words that nobody said {:.2} × {}",
+            form.length, form.repetition, form.copy, form.foreign, settings.foreign
+        ),
         of_ratio,
     ]
 }

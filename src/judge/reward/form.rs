@@ -15,38 +15,48 @@ pub struct Form {
     pub repetition: f64,
     /// −1 where it says what the query says.
     pub copy: f64,
+    /// Share of its words that nobody said ([`foreign`]).
+    pub foreign: f64,
 }
 
 impl Form {
-    /// Of a rewrite of a query.
+    /// Of a rewrite of a query in its context.
     #[must_use]
-    pub fn of(query: &str, rewrite: &str, settings: &Reward) -> Self {
+    pub fn of(context: &Context, query: &str, rewrite: &str, settings: &Reward) -> Self {
         let said: Vec<String> = words(rewrite).collect();
         let distinct = said.iter().collect::<HashSet<_>>().len();
-        let margin = settings.most_words.saturating_sub(settings.long_words);
         Self {
-            length: soft_overlong(said.len(), settings.most_words, margin),
+            length: length(said.len(), settings),
             repetition: distinct as f64 / said.len().max(1) as f64 - 1.0,
             copy: if said.iter().cloned().eq(words(query)) { -1.0 } else { 0.0 },
+            foreign: -foreign(context, query, rewrite),
         }
     }
 
-    /// The reward: all that is wrong, in [−3, 0].
+    /// The reward: all that is wrong, in [−3 − `reward.foreign`, 0].
     #[must_use]
-    pub fn value(&self) -> f64 {
-        self.length + self.repetition + self.copy
+    pub fn value(&self, settings: &Reward) -> f64 {
+        self.length + self.repetition + self.copy + settings.foreign * self.foreign
     }
 }
 
-/// Share of a rewrite's words that stand neither in the query nor in the context: no reward, but what to look at when a
-/// policy is paid for popular words.
+/// How much too long so many words are, softly; in [−1, 0].
+#[must_use]
+pub fn length(words: usize, settings: &Reward) -> f64 {
+    soft_overlong(words, settings.most_words, settings.most_words.saturating_sub(settings.long_words))
+}
+
+/// Share of a rewrite's words that stand neither in the query nor in the context, nor are a slip away from one that was typed: what
+/// to look at when a policy is paid for popular words.
 #[must_use]
 pub fn foreign(context: &Context, query: &str, rewrite: &str) -> f64 {
     let watched = context.watched.iter().flat_map(|seen| std::iter::once(&seen.title).chain(&seen.tags));
+    let typed: Vec<String> = words(query).collect();
     let known: HashSet<String> =
-        watched.chain(&context.queries).flat_map(|text| words(text)).chain(words(query)).collect();
+        watched.chain(&context.queries).flat_map(|text| words(text)).chain(typed.iter().cloned()).collect();
+    let mended = |word: &String| typed.iter().any(|other| strsim::osa_distance(word, other) == 1);
     let said: Vec<String> = words(rewrite).collect();
-    said.iter().filter(|word| !known.contains(*word)).count() as f64 / said.len().max(1) as f64
+    said.iter().filter(|word| !known.contains(*word) && !mended(word)).count() as f64 / said.len().max(1) as f64
 }
 
 #[cfg(test)]
@@ -56,9 +66,12 @@ mod tests {
 
     #[test]
     fn length_repetition_and_copying_cost_apart() {
-        let of = |rewrite: &str| Form::of("Jaguar", rewrite, &Reward::default());
-        assert_eq!(of("jaguar car").value(), 0.0);
-        assert_eq!(of("jaguar!"), Form { length: 0.0, repetition: 0.0, copy: -1.0 });
+        let settings = Reward { foreign: 4.0, ..Reward::default() };
+        let context = Context { queries: vec!["car a b c d e f g h i j k".into()], ..Context::default() };
+        let of = |rewrite: &str| Form::of(&context, "Jaguar", rewrite, &settings);
+        assert_eq!(of("jaguar car").value(&settings), 0.0);
+        assert_eq!(of("jaguar!"), Form { length: 0.0, repetition: 0.0, copy: -1.0, foreign: 0.0 });
+        assert_eq!((of("jaguar boat").foreign, of("jaguar boat").value(&settings)), (-0.5, -2.0));
         assert_eq!(of("jaguar car car car").repetition, -0.5);
         assert_eq!(of("a b c d e f g h").length, -0.5);
         assert_eq!(of("a b c d e f g h i j k").length, -1.0);
@@ -73,5 +86,7 @@ mod tests {
         assert_eq!(foreign(&context, "jaguar", "jaguar car zoo test"), 0.0);
         assert_eq!(foreign(&context, "jaguar", "jaguar music"), 0.5);
         assert_eq!(foreign(&context, "jaguar", ""), 0.0);
+        // Spelt as it was meant.
+        assert_eq!(foreign(&context, "jagaur", "jaguar car"), 0.0);
     }
 }

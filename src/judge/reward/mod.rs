@@ -219,7 +219,7 @@ impl Rewarder {
             Said::Reject => 0.0,
             Said::Faulty => -settings.invalid,
         };
-        let form = rewrite.map_or(0.0, |text| Form::of(asked.query, text, settings).value());
+        let form = rewrite.map_or(0.0, |text| Form::of(asked.context, asked.query, text, settings).value(settings));
         let all = [
             Some(posterior),
             page.map(|page| page.relevance),

@@ -11,7 +11,7 @@ use super::evidence::Evidence;
 use super::posterior::Demand;
 use super::ratio::{Ratio, Scored, flawed, mean_factor, text_of};
 use super::relevances::{Relevances, Source};
-use super::{Form, Said};
+use super::{Said, form};
 use crate::logs::words;
 use crate::recipe::{Flaw, Recipe};
 use crate::search::Engine;
@@ -91,7 +91,7 @@ pub(super) fn ratio(
     let random: Vec<(u32, f64)> = evidence.random.iter().map(|doc| (*doc, 1.0)).collect();
     let scored =
         Scored { positive: mean(&evidence.positives)?, negative: mean(&evidence.negatives)?, random: mean(&random)? };
-    let length = if matches!(said, Said::Rewrite(_)) { Form::of(query, text, &recipe.reward).length } else { 0.0 };
+    let length = if matches!(said, Said::Rewrite(_)) { form::length(words(text).count(), &recipe.reward) } else { 0.0 };
     let ratio = Ratio::of(scored, length, settings);
     // Whoever says the query again leaves it alone, whatever words that takes.
     let alone = *said == Said::Reject || words(text).eq(words(query));

@@ -22,10 +22,11 @@ use super::reinforced::{Rewarded, Tried};
 use super::rollouts::{Rewriting, Sampler};
 use crate::journal::Event;
 use crate::judge::reward::Said;
-use crate::model::{Cancel, Decoding, Group, Policy};
+use crate::model::{Cancel, Decoding, Group, Policy, Reluctant};
 use crate::recipe::{Recipe, stream};
 use crate::rewriter::Decoder;
 use crate::store::ExampleRow;
+use crate::task::Target;
 
 /// Prompts sampled for at once: bounds the memory of decoding.
 const CHUNK: usize = 32;
@@ -198,12 +199,26 @@ impl Phases {
         self.delta.update(&objective.rewards(logprobs));
     }
 
-    /// `improvement_rate` and the mean ratio of held-out searches, answered greedily.
+    /// `improvement_rate` and the mean ratio of held-out searches, answered greedily; and what [`Self::forced`] finds.
     pub fn evaluate(&self, policy: &Policy) -> Result<BTreeMap<String, f64>> {
-        let held_out = &self.held_out;
-        let (tokenizer, train) = (&policy.tokenizer, &self.recipe.train);
-        let prompts = held_out.prompts(tokenizer, train.max_prompt_tokens)?;
-        let decoding = Decoding::greedy(self.recipe.mpo.max_completion_length, tokenizer.end_tokens());
+        let mut values = self.held_out(policy, None)?;
+        values.extend(self.forced(policy)?);
+        Ok(values)
+    }
+
+    /// `improvement_rate/forced`: the share of all held-out searches whose own ratio is beaten where something must be said to
+    /// each, greedily. CoRe's policy leaves nothing alone; over what a policy chooses to say the rate rises by choosing less.
+    fn forced(&self, policy: &Policy) -> Result<Option<(String, f64)>> {
+        let ids = policy.tokenizer.completion(&Target::Reject)?;
+        let rate = self.held_out(policy, Some(Reluctant { ids, least: 1.0 }))?.remove("improvement_rate");
+        Ok(rate.map(|rate| ("improvement_rate/forced".into(), rate)))
+    }
+
+    fn held_out(&self, policy: &Policy, reluctant: Option<Reluctant>) -> Result<BTreeMap<String, f64>> {
+        let (held_out, tokenizer) = (&self.held_out, &policy.tokenizer);
+        let prompts = held_out.prompts(tokenizer, self.recipe.train.max_prompt_tokens)?;
+        let greedy = Decoding::greedy(self.recipe.mpo.max_completion_length, tokenizer.end_tokens());
+        let decoding = Decoding { reluctant, ..greedy };
         let completions = self.decoder.generate(policy, &prompts, &decoding, 0, &Cancel::default())?;
         let said =
             completions.iter().map(|c| super::rollouts::read_rewrite(tokenizer, c)).collect::<Result<Vec<_>>>()?;

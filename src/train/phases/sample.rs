@@ -50,6 +50,7 @@ impl Phases {
             judged.iter().map(|j| pairs::pair(&j.completions, &j.ratios, &self.recipe.mpo)).collect();
         values.extend(self.source.statistics(judged.iter().flat_map(|j| j.said.iter().map(|said| (j.place, said)))));
         values.extend(completions(&judged, &paired));
+        values.extend(self.forced(policy)?);
         let kept = self.referenced(policy, &judged, paired)?;
         // One group is enough to see a server that samples from something else.
         let far = judged.first().map(|j| self.sampler.difference(policy, &self.prompts[j.place], &j.completions));

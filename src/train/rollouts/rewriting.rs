@@ -19,7 +19,7 @@ pub(super) const PARTS: [&str; reward::PARTS.len()] = reward::PARTS;
 pub(in crate::train) struct Rewriting {
     rows: Vec<ExampleRow>,
     rewarder: Rewarder,
-    /// What people did about the results of each; empty where no reward asks.
+    /// What people did about the results of each, in the order of `rows` as far as it is known; empty where no reward asks.
     evidence: Vec<Evidence>,
     /// The queries that an index answers, of those that may be learnt from.
     answerable: Answerable,
@@ -37,6 +37,11 @@ impl Rewriting {
         let store = Store::open_existing(workspace)?;
         let answerable = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
         Ok(Self { rows: rows.to_vec(), rewarder, evidence, answerable })
+    }
+
+    /// Asks further rows behind those of the log, of which nobody's results are known: rewards that go by these say nothing of them.
+    pub fn ask_also(&mut self, rows: Vec<ExampleRow>) {
+        self.rows.extend(rows);
     }
 
     /// Of at most `most` searches of one side of a log's split that a ratio can be taken of, mined or not.
@@ -64,6 +69,11 @@ impl Rewriting {
     pub fn ratios(&self, answers: &[(usize, &Said)]) -> Result<(Vec<Option<Ratio>>, usize)> {
         let asked = answers.iter().map(|&(place, said)| (&self.evidence[place], self.rows[place].query.as_str(), said));
         self.rewarder.ratios(&asked.collect::<Vec<_>>())
+    }
+
+    /// Whether an index answers a text as a query, as far as what may be learnt from tells.
+    pub fn answers(&self, text: &str) -> bool {
+        self.answerable.holds(text)
     }
 
     /// The prompts, one for each row.
