@@ -302,14 +302,14 @@ fn measure(global: &cli::Global, work: cli::Bench, steps: Option<usize>) -> Resu
             let report = bench::aging::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::aging::Report::table, json);
         }
-        cli::Bench::Rewards { rows, seeds, no_ab } => {
+        cli::Bench::Rewards { rows, seeds, only, no_ab } => {
             let set = match rows {
                 cli::Rows::Rewards => bench::rewards::Set::Rewards,
                 cli::Rows::Settings => bench::rewards::Set::Settings,
                 cli::Rows::Relevance => bench::rewards::Set::Relevance,
                 cli::Rows::Core => bench::rewards::Set::Core,
             };
-            let plan = bench::rewards::Plan { seeds, set, no_ab };
+            let plan = bench::rewards::Plan { seeds, set, only, no_ab };
             let report = bench::rewards::run(&global.workspace, &Recipe::load(source(global))?, &plan)?;
             return show(&report, bench::rewards::Report::table, json);
         }

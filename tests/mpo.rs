@@ -65,11 +65,11 @@ fn phases_are_sampled_once_and_a_run_killed_within_one_goes_on_to_the_same_weigh
     // of the last one.
     let forced = |values: &std::collections::BTreeMap<String, f64>| values.get("improvement_rate/forced").copied();
     assert_eq!(steps.iter().map(|v| forced(v).is_some()).collect::<Vec<_>>(), [true, false, false, true, false]);
-    let evaluated = events.iter().filter_map(|event| match event {
+    let mut evaluated = events.iter().filter_map(|event| match event {
         Event::Metrics { split, values, .. } if split != "train" => forced(values),
         _ => None,
     });
-    assert!(evaluated.last().is_some_and(|rate| (0.0..=1.0).contains(&rate)));
+    assert!(evaluated.next_back().is_some_and(|rate| (0.0..=1.0).contains(&rate)));
     for values in steps.iter().filter(|values| values["groups"] > 0.0) {
         let sum = 0.8 * values["loss/sigmoid"] + 0.2 * values["loss/bco_pair"] + values["loss/sft"];
         assert!((values["loss/mpo"] - sum).abs() < 1e-9 && values["loss"] == values["loss/mpo"], "{values:?}");

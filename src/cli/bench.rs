@@ -54,7 +54,7 @@ pub enum Bench {
         /// Leave out the model that is trained from nothing.
         #[arg(long)]
         no_scratch: bool,
-        /// Ask this one too, a run of the workspace or a checkpoint folder; may be given more than once
+        /// Ask this one too, a run of the workspace or a checkpoint folder; may be repeated.
         #[arg(long, value_name = "RUN")]
         beside: Vec<String>,
     },
@@ -75,6 +75,9 @@ pub enum Bench {
         /// Worlds of so many seeds.
         #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=20))]
         seeds: u64,
+        /// These rows alone, by name, beside the first one.
+        #[arg(long, value_name = "ROW,…", value_delimiter = ',')]
+        only: Vec<String>,
         /// Leave out the simulated experiment.
         #[arg(long)]
         no_ab: bool,

@@ -74,7 +74,8 @@ pub(super) fn check(r: &Recipe) -> Result<()> {
     let scratch = r.train.from_scratch.as_ref().map(|scratch| ("train.from_scratch.lr", scratch.lr));
     let own =
         [("train.lr", r.train.lr), ("grpo.lr", r.grpo.lr), ("mpo.lr", r.mpo.lr), ("relevance.lr", r.relevance.lr)];
-    for (key, lr) in own.into_iter().chain(scratch) {
+    let of_week = r.weekly.lr.map(|lr| ("weekly.lr", lr));
+    for (key, lr) in own.into_iter().chain(scratch).chain(of_week) {
         ensure!(lr > 0.0 && lr.is_finite(), "{key} is {lr}: must be above 0");
     }
     Ok(())
@@ -336,12 +337,14 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("reward.invalid", r.reward.invalid),
         ("reward.foreign", r.reward.foreign),
         ("reward.ratio", r.reward.ratio),
+        ("reward.exact", r.reward.exact),
         ("ratio.gamma", r.ratio.gamma),
         ("ratio.alpha", r.ratio.alpha),
         ("ratio.prior_shown", r.ratio.prior_shown),
         ("ratio.length", r.ratio.length),
         ("ratio.truncated", r.ratio.truncated),
         ("ratio.reject", r.ratio.reject),
+        ("weekly.reject", r.weekly.reject.unwrap_or(0.0)),
         ("gate.surprisal_rise", r.gate.surprisal_rise),
         ("gate.length_rise", r.gate.length_rise),
         ("gate.popularity_move", r.gate.popularity_move),

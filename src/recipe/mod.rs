@@ -212,6 +212,8 @@ mod tests {
             ("[relevance]\nmix = 1.0\n", "relevance.mix"),
             ("[relevance]\nreasoning = ['rules', 'rules']\n", "relevance.reasoning"),
             ("[relevance]\nlr = 0\n", "relevance.lr"),
+            ("[weekly]\nlr = 0\n", "weekly.lr"),
+            ("[weekly]\nreject = -1\n", "weekly.reject"),
             ("[search.encoding]\nmax_tokens = 0\n", "search.encoding.max_tokens"),
         ] {
             let error = format!("{:#}", Recipe::parse(text, "my.toml").unwrap_err());

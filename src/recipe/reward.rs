@@ -20,6 +20,8 @@ pub struct Reward {
     pub format: f64,
     /// Weight of what the ranker will see of the documents that were liked, passed over and never shown (CoRe, `[ratio]`).
     pub ratio: f64,
+    /// Weight of saying what the example says: what the person typed next or, of made examples, the teacher's answer.
+    pub exact: f64,
     /// Standardise each part within its group before they are summed (GDPO, arXiv 2601.05242), so that none drowns the
     /// others by its scale.
     pub normalize: bool,
@@ -59,6 +61,7 @@ impl Default for Reward {
             decision: 1.0,
             format: 0.5,
             ratio: 0.0,
+            exact: 0.0,
             normalize: false,
             window_days: 180,
             min_people: 2,

@@ -70,6 +70,8 @@ fn of_weeks(recipe: &Recipe, weeks: u32) -> Result<Recipe> {
     recipe.name = format!("{}-weekly", recipe.name);
     recipe.world.weeks_after = weeks + recipe.ab.weeks;
     recipe.ab.after_weeks = 0;
+    recipe.mpo.lr = recipe.weekly.lr.unwrap_or(recipe.mpo.lr);
+    recipe.ratio.reject = recipe.weekly.reject.unwrap_or(recipe.ratio.reject);
     ensure!(
         recipe.weekly.window <= recipe.world.weeks + 1,
         "weekly.window is {}: the world has logged world.weeks = {} weeks before the first one",
@@ -128,4 +130,18 @@ fn begin(workspace: &Path, recipe: &Recipe, fresh: bool) -> Result<()> {
     let log = store.log(&recipe.name)?;
     // From here on the log says what was in use when it was written.
     store.rename_origin(&log, &state::origin(&state::fingerprint(recipe), 0, first.id, &log.origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_week_is_tuned_by_settings_of_its_own_where_the_recipe_has_some() {
+        let of = |text: &str| of_weeks(&Recipe::parse(text, "x").unwrap(), 3).unwrap();
+        let plain = of("name = 'r'\n[mpo]\nlr = 2e-4\n[ratio]\nreject = 0.3\n");
+        assert_eq!((plain.name.as_str(), plain.mpo.lr, plain.ratio.reject), ("r-weekly", 2e-4, 0.3));
+        let own = of("[mpo]\nlr = 2e-4\n[ratio]\nreject = 0.3\n[weekly]\nlr = 1e-4\nreject = 0.0\n");
+        assert_eq!((own.mpo.lr, own.ratio.reject), (1e-4, 0.0));
+    }
 }

@@ -32,6 +32,8 @@ pub struct Plan {
     pub seeds: u64,
     /// Which rows.
     pub set: Set,
+    /// These of them alone, by their names, beside the first, whose time is everybody's; none for all.
+    pub only: Vec<String>,
     /// Whether to leave out the simulated experiment.
     pub no_ab: bool,
 }
@@ -85,6 +87,8 @@ pub struct Report {
 /// # Errors
 /// Those of every step of the loop; `Stopped` after Ctrl-C, with logs and checkpoints kept.
 pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
+    // Before anything is trained: a name that no row has.
+    variants::some_of(plan.set, &plan.only)?;
     Journal::record(workspace, "bench", "rewards", &recipe.to_toml(), |journal| {
         let seeds: Vec<u64> = (0..plan.seeds).map(|n| recipe.seed + n).collect();
         let mut worlds = Vec::new();
@@ -116,7 +120,7 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
     };
     let mut trained = vec![(variants::START.to_owned(), start.clone(), 0.0)];
     let mut budget = None;
-    for variant in variants::of(plan.set) {
+    for variant in variants::some_of(plan.set, &plan.only)? {
         let name = format!("{}-rewards-{}", recipe.name, variant.name);
         let seconds = match variant.kind {
             Kind::Rewards => {

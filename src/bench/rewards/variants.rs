@@ -1,5 +1,7 @@
 //! The rows: one reward, or one setting, at a time.
 
+use anyhow::{Result, ensure};
+
 use crate::recipe::{Form, Recipe, Reference, Reward};
 
 /// Which rows to measure.
@@ -81,6 +83,21 @@ pub(super) fn of(set: Set) -> Vec<Variant> {
     rows
 }
 
+/// The first row of a set, and of the others those that are named; all where none is.
+///
+/// # Errors
+/// A name that no row of the set has.
+pub(super) fn some_of(set: Set, names: &[String]) -> Result<Vec<Variant>> {
+    let rows = of(set);
+    for name in names {
+        let known: Vec<&str> = rows.iter().map(|row| row.name).collect();
+        ensure!(known.contains(&name.as_str()), "--only {name} is no row here: use one of {}", known.join(", "));
+    }
+    let wanted =
+        |(place, row): &(usize, Variant)| *place == 0 || names.is_empty() || names.iter().any(|n| n == row.name);
+    Ok(rows.into_iter().enumerate().filter(wanted).map(|(_, row)| row).collect())
+}
+
 /// The run of a world's relevance model.
 pub(super) fn tagger(recipe: &Recipe) -> String {
     format!("{}-rewards-tagger", recipe.name)
@@ -127,12 +144,32 @@ fn of_core() -> Vec<Variant> {
 
 /// No part of a reward has a weight.
 fn nothing(reward: &Reward) -> Reward {
-    Reward { posterior: 0.0, relevance: 0.0, hit: 0.0, decision: 0.0, format: 0.0, ratio: 0.0, ..reward.clone() }
+    Reward {
+        posterior: 0.0,
+        relevance: 0.0,
+        hit: 0.0,
+        decision: 0.0,
+        format: 0.0,
+        ratio: 0.0,
+        exact: 0.0,
+        ..reward.clone()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn named_rows_stand_beside_the_first_alone_and_a_name_that_there_is_not_is_an_error() {
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            some_of(Set::Rewards, &names).map(|rows| rows.iter().map(|row| row.name).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["fusion", "more-sft"]).unwrap(), ["grpo", "more-sft", "fusion"]);
+        assert_eq!(of(&[]).unwrap().len(), super::of(Set::Rewards).len());
+        assert!(of(&["gamma-0"]).unwrap_err().to_string().contains("--only gamma-0"));
+    }
 
     #[test]
     fn rows_have_names_of_their_own_and_differ_from_the_first_in_what_they_say() {

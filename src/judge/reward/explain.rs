@@ -82,7 +82,15 @@ pub fn explain(
         None => Said::Faulty,
     });
     let satisfied_doc = outcome.satisfied;
-    let asked = Asked { context, query, time_ms: i64::MAX, satisfied_doc, rewrote: None, evidence: Some(&evidence) };
+    let asked = Asked {
+        context,
+        query,
+        time_ms: i64::MAX,
+        satisfied_doc,
+        rewrote: None,
+        target: None,
+        evidence: Some(&evidence),
+    };
     let ratio = rewarder.ratios(&[(&evidence, query, &said)])?.0.pop().flatten();
     let page = rewarder.worths(&[(asked, &said)])?.pop().transpose()?.flatten();
     let parts = rewarder.parts(&asked, &said, ratio.map(|ratio| ratio.value), page);
@@ -143,13 +151,21 @@ fn reasons(
     rewrite: Option<&str>,
     parts: &super::Parts,
     ratio: Option<Ratio>,
-) -> [String; 6] {
+) -> [String; 7] {
     let of_ratio = of_ratio(ratio, rewarder);
     let settings = &rewarder.recipe.reward;
     let absent = |place: usize| if parts[place].is_none() { "no weight in the recipe, or not known" } else { "" };
     let Some(text) = rewrite else {
         let alone = "left alone: the plain page";
-        return [alone.into(), alone.into(), absent(2).into(), absent(3).into(), alone.into(), of_ratio];
+        return [
+            alone.into(),
+            alone.into(),
+            absent(2).into(),
+            absent(3).into(),
+            alone.into(),
+            of_ratio,
+            absent(6).into(),
+        ];
     };
     let Posterior { searches, valid, frequency, ctr } = rewarder.posterior(text);
     let posterior = match valid {
@@ -170,5 +186,6 @@ fn reasons(
             form.length, form.repetition, form.copy, form.foreign, settings.foreign
         ),
         of_ratio,
+        absent(6).into(),
     ]
 }

@@ -29,7 +29,7 @@ pub use posterior::{Demand, Posterior};
 pub use ratio::Ratio;
 pub use searched::{Searched, Side};
 
-use crate::logs::Context;
+use crate::logs::{Context, words};
 use crate::recipe::Recipe;
 use crate::search::Engine;
 use crate::store::{ExampleRow, Store};
@@ -37,7 +37,7 @@ use relevances::Source;
 use scorer::{Scorer, Scoring, Wanted};
 
 /// The parts by their names in logs, in the order of every list of them.
-pub const PARTS: [&str; 6] = ["posterior", "relevance", "hit", "decision", "format", "ratio"];
+pub const PARTS: [&str; 7] = ["posterior", "relevance", "hit", "decision", "format", "ratio", "exact"];
 
 /// A search whose rewrites are to be judged.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,8 @@ pub struct Asked<'a> {
     pub satisfied_doc: Option<&'a str>,
     /// Whether the person typed something else; none where nobody knows.
     pub rewrote: Option<bool>,
+    /// What was typed in its place, or would have been; none where it was left alone, or nobody knows.
+    pub target: Option<&'a str>,
     /// What people did about its results; none where nobody looked it up.
     pub evidence: Option<&'a Evidence>,
 }
@@ -66,6 +68,7 @@ impl<'a> Asked<'a> {
             time_ms: row.time_ms,
             satisfied_doc: row.satisfied_doc.as_deref(),
             rewrote: Some(row.target.is_some()),
+            target: row.target.as_deref(),
             evidence: None,
         }
     }
@@ -128,7 +131,7 @@ impl Rewarder {
     #[must_use]
     pub fn weights(&self) -> [f64; PARTS.len()] {
         let r = &self.recipe.reward;
-        [r.posterior, r.relevance, r.hit, r.decision, r.format, r.ratio]
+        [r.posterior, r.relevance, r.hit, r.decision, r.format, r.ratio, r.exact]
     }
 
     /// What people did about the results of mined searches, in their order.
@@ -227,6 +230,7 @@ impl Rewarder {
             decision(asked.rewrote, said),
             Some(if *said == Said::Faulty { -1.0 } else { form }),
             ratio,
+            exact(asked, said),
         ];
         counted(all, &self.weights())
     }
@@ -256,6 +260,16 @@ fn decision(rewrote: Option<bool>, said: &Said) -> Option<f64> {
     Some(value)
 }
 
+/// 1 for the example's own answer, whatever its spelling; else 0.
+fn exact(asked: &Asked, said: &Said) -> Option<f64> {
+    let same = match (asked.rewrote?, said) {
+        (false, said) => *said == Said::Reject,
+        (true, Said::Rewrite(text)) => asked.target.is_some_and(|target| words(target).eq(words(text))),
+        (true, Said::Reject | Said::Faulty) => false,
+    };
+    Some(f64::from(u8::from(same)))
+}
+
 /// Weighted sum of the parts that are there; none where none is.
 #[must_use]
 pub fn total(parts: &[Option<f64>], weights: &[f64]) -> Option<f64> {
@@ -278,6 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_of_the_example_is_worth_one_and_everything_else_nothing() {
+        let context = Context::default();
+        let of = |rewrote, target, said: &Said| {
+            let asked = Asked {
+                context: &context,
+                query: "q",
+                time_ms: 0,
+                satisfied_doc: None,
+                rewrote,
+                target,
+                evidence: None,
+            };
+            exact(&asked, said)
+        };
+        let said = |text: &str| Said::Rewrite(text.into());
+        assert_eq!(of(Some(true), Some("jaguar car"), &said("Jaguar  car!")), Some(1.0));
+        for other in [said("jaguar"), Said::Reject, Said::Faulty] {
+            assert_eq!(of(Some(true), Some("jaguar car"), &other), Some(0.0), "{other:?}");
+        }
+        assert_eq!([of(Some(false), None, &Said::Reject), of(Some(false), None, &said("x"))], [Some(1.0), Some(0.0)]);
+        assert_eq!(of(None, None, &Said::Reject), None);
+    }
+
+    #[test]
     fn parts_that_are_missing_add_nothing_and_are_no_zero() {
         let weights = [1.0, 0.0, 2.0, 1.0, 0.5, 3.0];
         assert_eq!(total(&[Some(0.5), None, Some(0.25), None, Some(-1.0), None], &weights), Some(0.5));
@@ -286,11 +324,12 @@ mod tests {
 
     #[test]
     fn what_is_no_number_or_failed_is_missing_and_everything_failing_is_an_error() {
-        let parts = [None, Some(1.0), Some(f64::INFINITY), Some(2.0), Some(f64::NAN), Some(3.0)];
-        assert_eq!(counted(parts, &[1.0, 0.0, 1.0, 1.0, 1.0, 0.0]), [None, None, None, Some(2.0), None, None]);
+        let parts = [None, Some(1.0), Some(f64::INFINITY), Some(2.0), Some(f64::NAN), Some(3.0), None];
+        let left = counted(parts, &[1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0]);
+        assert_eq!(left, [None, None, None, Some(2.0), None, None, None]);
         let failed = || Err(anyhow::anyhow!("the index is gone"));
         let some = those_judged(vec![Ok(parts), failed()]).unwrap();
-        assert_eq!((some[0][1], some[1]), (Some(1.0), [None; 6]));
+        assert_eq!((some[0][1], some[1]), (Some(1.0), [None; PARTS.len()]));
         assert!(those_judged(vec![failed(), failed()]).unwrap_err().to_string().contains("index is gone"));
         assert_eq!(those_judged(Vec::new()).unwrap(), Vec::<Parts>::new());
     }

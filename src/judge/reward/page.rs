@@ -146,6 +146,7 @@ mod tests {
             time_ms: i64::MAX,
             satisfied_doc: Some("d1"),
             rewrote: None,
+            target: None,
             evidence: None,
         };
         let hits = engine.search("jaguar", Some("jaguar car"), &recipe.search).unwrap();
