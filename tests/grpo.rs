@@ -10,6 +10,7 @@ use core_rewriter::journal::Event;
 use core_rewriter::recipe::Recipe;
 use core_rewriter::rewriter::{Answerable, Whose};
 use core_rewriter::store::{Split, Store};
+use core_rewriter::task::context_line;
 
 const SECTIONS: &str = "
 [train]
@@ -111,24 +112,39 @@ fn rollouts_are_judged_part_by_part_and_a_resumed_run_samples_the_same() {
 #[test]
 fn beside_rewards_only_those_examples_are_learnt_that_an_index_answers_where_the_recipe_says_so() {
     let (dir, recipe) = taught();
-    let learnt = |examples: &str| {
+    let learnt = |examples: &str, made: &str| {
         let sections = SECTIONS
-            .replace("taught = 1.0", "taught = 0.0")
-            .replace("steps = 4", &format!("steps = 2\nexamples = \"{examples}\""))
+            .replace("taught = 1.0", made)
+            .replace("steps = 4", &format!("steps = 2\nexamples = \"{examples}\"\nmade = 20.0"))
             + "[fake]\nmin_people = 2\n";
         std::fs::write(&recipe, small::recipe(&sections)).unwrap();
         json(&mut command(dir.path(), &recipe, &["train", "grpo", "--init", "r-sft", "--fresh"]))["examples"].clone()
     };
-    let (all, answered) = (learnt("all"), learnt("answered"));
-    let recipe = Recipe::load(recipe.to_str().unwrap()).unwrap();
+    let (all, answered) = (learnt("all", "taught = 0.0"), learnt("answered", "taught = 0.0"));
     let store = Store::open_existing(dir.path()).unwrap();
     let log = store.log("r").unwrap();
     let examples = store.examples(&log, Split::Train).unwrap();
-    let index = Answerable::read(&store, &recipe, &log, Whose::Training).unwrap();
+    let index =
+        Answerable::read(&store, &Recipe::load(recipe.to_str().unwrap()).unwrap(), &log, Whose::Training).unwrap();
     let (left_alone, rewritten): (Vec<_>, Vec<_>) = examples.iter().partition(|row| row.target.is_none());
     let held = rewritten.iter().filter(|row| index.holds(row.target.as_deref().unwrap())).count();
     assert!(!left_alone.is_empty() && (1..rewritten.len()).contains(&held), "{held} of {}", rewritten.len());
     assert_eq!((all, answered), (examples.len().into(), (left_alone.len() + held).into()));
+
+    // Searches that nobody made are tried as well as the mined ones, where there are some.
+    let tried = || {
+        let rollouts = events(dir.path(), "r-grpo").into_iter().filter_map(|event| match event {
+            Event::Rollout { query, context, .. } => Some((query, context)),
+            _ => None,
+        });
+        let mined = |tried: &(String, String)| {
+            examples.iter().any(|row| (&row.query, &context_line(&row.context)) == (&tried.0, &tried.1))
+        };
+        rollouts.filter(|tried| !mined(tried)).count()
+    };
+    assert_eq!(tried(), 0);
+    learnt("answered", "taught = 3.0\nslips = 0.5");
+    assert!(tried() > 0);
 }
 
 #[test]
