@@ -1,8 +1,8 @@
 //! The rows: one reward, or one setting, at a time.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use crate::recipe::{Form, Recipe, Reference, Reward};
+use crate::recipe::{Form, Recipe, Reference, Reward, Usage};
 
 /// Which rows to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,9 +89,9 @@ pub(super) fn of(set: Set) -> Vec<Variant> {
 /// A name that no row of the set has.
 pub(super) fn some_of(set: Set, names: &[String]) -> Result<Vec<Variant>> {
     let rows = of(set);
-    for name in names {
-        let known: Vec<&str> = rows.iter().map(|row| row.name).collect();
-        ensure!(known.contains(&name.as_str()), "--only {name} is no row here: use one of {}", known.join(", "));
+    let known: Vec<&str> = rows.iter().map(|row| row.name).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(Usage(format!("--only {name} is no row here: use one of {}", known.join(", "))).into());
     }
     let wanted =
         |(place, row): &(usize, Variant)| *place == 0 || names.is_empty() || names.iter().any(|n| n == row.name);
@@ -168,7 +168,9 @@ mod tests {
         };
         assert_eq!(of(&["fusion", "more-sft"]).unwrap(), ["grpo", "more-sft", "fusion"]);
         assert_eq!(of(&[]).unwrap().len(), super::of(Set::Rewards).len());
-        assert!(of(&["gamma-0"]).unwrap_err().to_string().contains("--only gamma-0"));
+        // Called wrongly, code 2.
+        let error = of(&["gamma-0"]).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("--only gamma-0"), "{error}");
     }
 
     #[test]
