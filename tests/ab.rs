@@ -35,6 +35,7 @@ fn arms_differ_by_what_they_do_and_by_nothing_else() {
         assert!(metric.impacted.is_none(), "no search can be impacted");
     }
     assert_eq!(only(&nothing).rewritten_share, 0.0);
+    assert_eq!((only(&nothing).index_hits, only(&nothing).functional_left_alone), (None, Some(1.0)));
     assert_eq!(only(&nothing).looks[0].decision, Decision::NoDifference);
 
     let oracle = run(plan("never", &["oracle"], Design::Paired));
@@ -44,6 +45,9 @@ fn arms_differ_by_what_they_do_and_by_nothing_else() {
     assert!((views.share_of_oracle().unwrap() - 1.0).abs() < 1e-12);
     assert!(row(only(&oracle), "good_rate").all.unwrap().difference > 0.0);
     assert!(only(&oracle).rewritten_share > 0.5 && only(&oracle).rewrite_ms >= 0.0);
+    assert_eq!(only(&oracle).functional_left_alone, Some(1.0));
+    let hits = only(&oracle).index_hits.unwrap();
+    assert!(hits > 0.0 && hits < 1.0, "what nobody types is in no index: {hits}");
 
     // Hashed arms hold each person once, and no one is in both: together as many as searched at all in the week, which those
     // who live both arms tell.
@@ -53,6 +57,7 @@ fn arms_differ_by_what_they_do_and_by_nothing_else() {
     assert!(row(only(&hashed), "ctr").impacted.is_some());
     let names = (hashed.control.as_str(), only(&hashed).treatment.as_str());
     assert_eq!(names, ("never rewrite", "copy rule"));
+    assert!(only(&hashed).functional_left_alone.unwrap() < 1.0, "the rule adds a word to anything");
 }
 
 #[test]

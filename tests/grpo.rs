@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use common::small::{self, command, events, teach};
 use common::{fails, json, ok};
-use core_rewriter::journal::Event;
+use core_rewriter::journal::{Event, Sampled};
 use core_rewriter::recipe::Recipe;
 use core_rewriter::rewriter::{Answerable, Whose};
 use core_rewriter::store::{Split, Store};
@@ -112,15 +112,15 @@ fn rollouts_are_judged_part_by_part_and_a_resumed_run_samples_the_same() {
 #[test]
 fn beside_rewards_only_those_examples_are_learnt_that_an_index_answers_where_the_recipe_says_so() {
     let (dir, recipe) = taught();
-    let learnt = |examples: &str, made: &str| {
+    let learnt = |examples: &str, made: &str, tried: &str| {
         let sections = SECTIONS
             .replace("taught = 1.0", made)
-            .replace("steps = 4", &format!("steps = 2\nexamples = \"{examples}\"\nmade = 20.0"))
+            .replace("steps = 4", &format!("steps = 2\nexamples = \"{examples}\"\n{tried}"))
             + "[fake]\nmin_people = 2\n";
         std::fs::write(&recipe, small::recipe(&sections)).unwrap();
         json(&mut command(dir.path(), &recipe, &["train", "grpo", "--init", "r-sft", "--fresh"]))["examples"].clone()
     };
-    let (all, answered) = (learnt("all", "taught = 0.0"), learnt("answered", "taught = 0.0"));
+    let (all, answered) = ["all", "answered"].map(|which| learnt(which, "taught = 0.0", "made = 20.0")).into();
     let store = Store::open_existing(dir.path()).unwrap();
     let log = store.log("r").unwrap();
     let examples = store.examples(&log, Split::Train).unwrap();
@@ -131,7 +131,7 @@ fn beside_rewards_only_those_examples_are_learnt_that_an_index_answers_where_the
     assert!(!left_alone.is_empty() && (1..rewritten.len()).contains(&held), "{held} of {}", rewritten.len());
     assert_eq!((all, answered), (examples.len().into(), (left_alone.len() + held).into()));
 
-    // Searches that nobody made are tried as well as the mined ones, where there are some.
+    // Made searches, and searches as they came, are tried as well as the mined ones, where there are some.
     let tried = || {
         let rollouts = events(dir.path(), "r-grpo").into_iter().filter_map(|event| match event {
             Event::Rollout { query, context, .. } => Some((query, context)),
@@ -143,8 +143,36 @@ fn beside_rewards_only_those_examples_are_learnt_that_an_index_answers_where_the
         rollouts.filter(|tried| !mined(tried)).count()
     };
     assert_eq!(tried(), 0);
-    learnt("answered", "taught = 3.0\nslips = 0.5");
+    learnt("answered", "taught = 3.0\nslips = 0.5", "made = 20.0");
     assert!(tried() > 0);
+    learnt("answered", "taught = 0.0", "searched = 20.0");
+    assert!(tried() > 0);
+}
+
+#[test]
+fn a_policy_that_is_sure_is_told_what_nobody_said_where_that_earns_more() {
+    let (dir, recipe) = taught();
+    let groups = |unsaid: bool| -> Vec<(String, Vec<Sampled>)> {
+        // So cold that all completions of a prompt are the same.
+        let cold = format!("[grpo]\ntemperature = 0.01\nunsaid = {unsaid}");
+        std::fs::write(&recipe, small::recipe(&SECTIONS.replace("[grpo]", &cold))).unwrap();
+        ok(&mut command(dir.path(), &recipe, &["train", "grpo", "--init", "r-sft", "--fresh"]));
+        let rollouts = events(dir.path(), "r-grpo").into_iter().filter_map(|event| match event {
+            Event::Rollout { target, sampled, .. } => Some((target, sampled)),
+            _ => None,
+        });
+        rollouts.collect()
+    };
+    let alike = |sampled: &[Sampled]| sampled.iter().all(|one| one.output == sampled[0].output);
+    assert!(groups(false).iter().take(3).all(|(_, sampled)| alike(sampled)));
+    let groups = groups(true);
+    let told: Vec<_> = groups.iter().take(3).filter(|(_, sampled)| !alike(sampled)).collect();
+    assert!(!told.is_empty(), "{groups:?}");
+    for (target, sampled) in told {
+        let (last, others) = sampled.split_last().unwrap();
+        assert!(alike(others) && (last.output == "<reject>" || last.output == *target), "{sampled:?}");
+        assert!(last.reward > others[0].reward && last.advantage > 0.0 && others[0].advantage < 0.0, "{sampled:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The arms of an experiment, and one person's weeks in one of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,10 @@ use anyhow::Result;
 use rand::Rng;
 
 use super::metrics::Lived;
+use super::said::Said;
 use crate::model::runs::RELEASE;
 use crate::recipe::{Recipe, stream};
-use crate::rewriter::{RULES, Rewriter, in_use_or_newest, newest_run};
+use crate::rewriter::{Answerable, RULES, Rewriter, in_use_or_newest, newest_run};
 use crate::search::Engine;
 use crate::world::{Asked, Page, World};
 
@@ -87,6 +88,8 @@ pub(super) struct Stage<'a> {
     world: &'a World,
     engine: &'a Engine,
     recipe: &'a Recipe,
+    /// The queries of the log's fake index.
+    valid: &'a Answerable,
     control: &'a Arm,
     treatments: &'a [Arm],
     /// Weeks of the world, 0 the first logged one.
@@ -108,12 +111,13 @@ impl<'a> Stage<'a> {
         world: &'a World,
         engine: &'a Engine,
         recipe: &'a Recipe,
+        valid: &'a Answerable,
         control: &'a Arm,
         treatments: &'a [Arm],
         first: u32,
     ) -> Self {
         let spent = treatments.iter().map(|_| Spent::default()).collect();
-        Self { world, engine, recipe, control, treatments, weeks: first..first + recipe.ab.weeks, spent }
+        Self { world, engine, recipe, valid, control, treatments, weeks: first..first + recipe.ab.weeks, spent }
     }
 
     /// Whether an arm is the oracle's.
@@ -135,12 +139,14 @@ impl<'a> Stage<'a> {
         let asked: Vec<usize> = arm.map_or_else(|| (0..self.treatments.len()).collect(), |one| vec![one]);
         // One entry a search, in the order in which the person asks.
         let differs: RefCell<Vec<Vec<bool>>> = RefCell::default();
+        let said = Cell::new(Said::default());
         let search = |question: Asked| -> Result<Page> {
             let control = self.control.rewrite(self.world, question)?;
             let rewrites = asked.iter().map(|one| self.ask(*one, question)).collect::<Result<Vec<_>>>()?;
             differs.borrow_mut().push(rewrites.iter().map(|rewrite| *rewrite != control).collect());
             let used = if arm.is_some() { rewrites.into_iter().next().flatten() } else { control };
-            let Asked { indexed_ms, query, .. } = question;
+            let Asked { indexed_ms, query, need, .. } = question;
+            said.set(said.get().add(need.want, used.as_deref(), |text| self.valid.holds(text)));
             let hits = self.engine.search_as_of(indexed_ms, query, used.as_deref(), &self.recipe.search)?;
             Ok(Page { shown: hits.into_iter().map(|hit| hit.doc).collect(), rewritten: used })
         };
@@ -153,6 +159,7 @@ impl<'a> Stage<'a> {
                 lived.add(self.part(week, sim.session.start_ms), sim, &own, &self.recipe.mine);
             }
         }
+        lived.said = said.get();
         Ok(lived)
     }
 

@@ -1,5 +1,6 @@
 //! What an experiment counts, from logged sessions alone.
 
+use super::said::Said;
 use crate::judge::Ratio;
 use crate::logs::{Search, words};
 use crate::recipe::Mine;
@@ -60,13 +61,16 @@ pub(super) struct Lived {
     /// How many these are.
     pub rewritten: Vec<usize>,
     pub searches: usize,
+    /// What the arm said.
+    pub said: Said,
 }
 
 impl Lived {
     /// Nothing yet, of an experiment looked at `parts` times, with so many treatments asked.
     pub fn new(parts: usize, asked: usize) -> Self {
         let none = Counts::default();
-        Self { parts: vec![none; parts], impacted: vec![none; asked], rewritten: vec![0; asked], searches: 0 }
+        let (parts, impacted) = (vec![none; parts], vec![none; asked]);
+        Self { parts, impacted, rewritten: vec![0; asked], searches: 0, said: Said::default() }
     }
 
     /// Counts sessions of one part. `differs` says of each search, in order, whether each treatment asked would rewrite it

@@ -9,6 +9,7 @@ mod arms;
 mod looks;
 mod metrics;
 mod null;
+mod said;
 mod summary;
 mod table;
 
@@ -20,6 +21,7 @@ use rayon::prelude::*;
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Design, Experiment};
 use crate::recipe::{Recipe, Usage};
+use crate::rewriter::{Answerable, Whose};
 use crate::search::Engine;
 use crate::store::{Split, Store, person_split};
 use crate::world::World;
@@ -78,7 +80,8 @@ fn starts(recipe: &Recipe, plan: &Plan) -> Result<Vec<u32>> {
 
 fn experiment(workspace: &Path, recipe: &Recipe, plan: &Plan, starts: &[u32], journal: &Journal) -> Result<Experiment> {
     // The log must be there: the experiment's weeks follow it.
-    Store::open_existing(workspace)?.log(&recipe.name)?;
+    let store = Store::open_existing(workspace)?;
+    let valid = Answerable::find(&store, recipe, &store.log(&recipe.name)?, Whose::Everyone)?;
     let engine = Engine::of_log(workspace, recipe, &recipe.name)?;
     let world = World::new(recipe)?;
     let control = Arm::open(workspace, recipe, plan.control)?;
@@ -90,7 +93,7 @@ fn experiment(workspace: &Path, recipe: &Recipe, plan: &Plan, starts: &[u32], jo
         (0..world.people()).filter(|&p| person_split(recipe, &world.user_id(p)) != Split::Train).collect();
     let mut trials = Vec::new();
     for first in starts {
-        let stage = Stage::new(&world, &engine, recipe, &control, &treatments, *first);
+        let stage = Stage::new(&world, &engine, recipe, &valid, &control, &treatments, *first);
         let progress = journal.progress("a/b", people.len() as u64);
         let live = |&person: &usize| {
             stop::check("an experiment is not resumable; run the same command again")?;

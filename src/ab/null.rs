@@ -15,7 +15,7 @@ use super::metrics::{Lived, METRICS, Metric};
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Decision, Estimate, Null, NullMetric, Ratio, compare_groups};
 use crate::recipe::Recipe;
-use crate::rewriter::Rewriter;
+use crate::rewriter::{Answerable, Rewriter};
 use crate::search::Engine;
 use crate::world::World;
 
@@ -79,9 +79,9 @@ fn one(recipe: &Recipe) -> Result<Vec<Verdict>> {
     let folder = std::env::temp_dir().join(format!("core-aa-{}-{}", std::process::id(), recipe.seed));
     let made = Engine::build(&folder, world.docs(), &recipe.search, |_| ()).context("indexing the world of an A/A run");
     let verdicts = made.and_then(|engine| {
-        let (control, treatments) = (plain(), [plain()]);
+        let (control, treatments, nothing) = (plain(), [plain()], Answerable::default());
         let first = recipe.world.weeks + recipe.ab.after_weeks;
-        let stage = Stage::new(&world, &engine, recipe, &control, &treatments, first);
+        let stage = Stage::new(&world, &engine, recipe, &nothing, &control, &treatments, first);
         let lives = (0..world.people()).map(|person| {
             let treated = arms::treated(recipe, person);
             Ok((treated, stage.live(person, treated.then_some(0))?))

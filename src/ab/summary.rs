@@ -3,6 +3,7 @@
 use super::arms::{Arm, Stage};
 use super::looks::looks;
 use super::metrics::{Counts, METRICS, Metric};
+use super::said::Said;
 use super::{Life, Plan};
 use crate::judge::{
     Comparison, Decay, Design, Estimate, Experiment, Ratio, Row, Treatment, Trial, compare, compare_groups,
@@ -69,9 +70,13 @@ fn treatment(recipe: &Recipe, design: Design, stage: &Stage, lives: &[Life], arm
     let main = &METRICS[0];
     let (rewritten, searches) =
         lives.iter().fold((0, 0), |(r, s), life| (r + life.control.rewritten[arm], s + life.control.searches));
+    let said =
+        lives.iter().filter_map(|life| Some(life.treatments[arm].as_ref()?.said)).fold(Said::default(), Said::and);
     Treatment {
         treatment: name.to_owned(),
         rewritten_share: rewritten as f64 / searches.max(1) as f64,
+        index_hits: said.index_hits(),
+        functional_left_alone: said.functional_left_alone(),
         rewrite_ms: stage.mean_ms(arm),
         rows: METRICS.iter().filter(|metric| metric.told(&everything)).map(row).collect(),
         looks: looks(recipe, main.more_is_better, |parts| {

@@ -40,13 +40,16 @@ fn when(trial: &Trial) -> String {
 
 fn metrics(experiment: &Experiment, trial: &Trial, one: &Treatment) -> Table {
     let title = format!(
-        "A/B after the log ({}): {} against {}\n{}; {:.1} % of searches rewritten, {:.2} ms a rewrite",
+        "A/B after the log ({}): {} against {}\n{}; {:.1} % of searches rewritten, {:.2} ms a rewrite\n{} of its rewrites are \
+         queries of the fake index; {} of functional searches left alone",
         when(trial),
         one.treatment,
         experiment.control,
         who(experiment, trial),
         100.0 * one.rewritten_share,
-        one.rewrite_ms
+        one.rewrite_ms,
+        share(one.index_hits),
+        share(one.functional_left_alone),
     );
     let columns = ["metric", "on", "control", "treatment", "relative", "difference", "ci95", "p", "of_oracle"];
     let mut table = Table::new("ab", title, &columns);
@@ -70,17 +73,34 @@ fn metrics(experiment: &Experiment, trial: &Trial, one: &Treatment) -> Table {
     table
 }
 
+fn share(of: Option<f64>) -> String {
+    of.map_or_else(|| "none".into(), |share| format!("{:.1} %", 100.0 * share))
+}
+
 fn side_by_side(experiment: &Experiment, trial: &Trial) -> Table {
     let main = trial.treatments.iter().find_map(|one| one.rows.first()).map_or("nothing", |row| row.metric.as_str());
     let title = format!(
         "A/B after the log ({}) against {}: {main}, difference in percent of the control, 95 % interval, p\n{}; over all \
-         searches, and over those where the rewrite differs; p is of each treatment by itself",
+         searches, and over those where the rewrite differs; p is of each treatment by itself; hits: rewrites that are \
+         queries of the fake index; functional: such searches left alone",
         when(trial),
         experiment.control,
         who(experiment, trial)
     );
-    let columns =
-        ["treatment", "all_%", "ci95", "p", "of_oracle", "rewritten", "rewritten_%", "ci95_", "p_", "rewrite_ms"];
+    let columns = [
+        "treatment",
+        "all_%",
+        "ci95",
+        "p",
+        "of_oracle",
+        "rewritten",
+        "rewritten_%",
+        "ci95_",
+        "p_",
+        "hits",
+        "functional",
+        "rewrite_ms",
+    ];
     let mut table = Table::new("ab", title, &columns);
     for one in &trial.treatments {
         let Some(row) = one.rows.first() else { continue };
@@ -95,6 +115,8 @@ fn side_by_side(experiment: &Experiment, trial: &Trial) -> Table {
             impacted.map_or(None::<f64>.into(), cells::relative),
             cells::relative_interval(impacted),
             cells::p_value(impacted.map(|c| c.p)),
+            cells::percent(one.index_hits),
+            cells::percent(one.functional_left_alone),
             Cell::shown(one.rewrite_ms, format!("{:.2}", one.rewrite_ms)),
         ]);
     }

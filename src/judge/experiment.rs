@@ -55,6 +55,12 @@ pub struct Treatment {
     pub treatment: String,
     /// Share of the control's searches where the arms' rewrites differ.
     pub rewritten_share: f64,
+    /// Of the rewrites that its own people's searches got, the share that are queries of the log's fake index.
+    #[serde(default)]
+    pub index_hits: Option<f64>,
+    /// Of its people's searches for what is the same whoever asks, the share that was left alone; the world alone knows them.
+    #[serde(default)]
+    pub functional_left_alone: Option<f64>,
     /// Mean milliseconds that the rewriter took for a search.
     pub rewrite_ms: f64,
     /// One row a metric, the main one first.

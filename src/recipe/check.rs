@@ -361,6 +361,7 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("grpo.lambda", r.grpo.lambda),
         ("grpo.sft", r.grpo.sft),
         ("grpo.made", r.grpo.made),
+        ("grpo.searched", r.grpo.searched),
         ("mine.session_gap_s", r.mine.session_gap_s),
         ("pretrain.worlds", r.pretrain.worlds),
         ("pretrain.recall", r.pretrain.recall),

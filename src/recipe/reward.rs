@@ -92,6 +92,9 @@ pub struct Grpo {
     /// Made examples (`[train]` taught, slips, strangers) that are tried too, for each mined one, as many of them left alone as of
     /// the mined: a log has few searches that somebody typed anew, and what an index answers can be told of any.
     pub made: f64,
+    /// Searches of training people as they came that are tried too, for each mined one: those after which something was stayed
+    /// with, at once or after typing anew (`ratio.mended`). A policy is asked at every search, not at those that make good examples.
+    pub searched: f64,
     /// G: completions sampled for each prompt.
     pub num_generations: usize,
     /// μ: optimizer steps taken on each rollout; from the second on by the ratio to the policy that sampled.
@@ -120,6 +123,9 @@ pub struct Grpo {
     pub sft: f64,
     /// Which examples these are.
     pub examples: Beside,
+    /// Whether a group whose completions all earned the same is given an answer that nobody in it said, `<reject>` or the example's
+    /// own, where that earns more: what a policy is sure of gives no difference to learn from, right or wrong.
+    pub unsaid: bool,
     /// How often prompts whose completions all earned the same are replaced by others (DAPO's dynamic sampling).
     pub resample: usize,
 }
@@ -131,6 +137,7 @@ impl Default for Grpo {
             lr: 1e-4,
             prompts: 8,
             made: 0.0,
+            searched: 0.0,
             num_generations: 8,
             num_iterations: 1,
             temperature: 1.0,
@@ -145,6 +152,7 @@ impl Default for Grpo {
             lambda: 1.0,
             sft: 1.0,
             examples: Beside::All,
+            unsaid: false,
             resample: 2,
         }
     }

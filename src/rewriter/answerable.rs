@@ -31,6 +31,23 @@ impl Answerable {
     /// # Errors
     /// SQLite's. No such query. `Stopped` after Ctrl-C.
     pub fn read(store: &Store, recipe: &Recipe, log: &LogInfo, whose: Whose) -> Result<Self> {
+        let found = Self::find(store, recipe, log, whose)?;
+        if found.keys.is_empty() {
+            bail!(
+                "log {:?} has no valid query, so nothing but <reject> could be said: none was typed by {} people \
+                 (fake.min_people) and answered; use a longer log, a lower fake.min_people, or free decoding",
+                log.name,
+                recipe.fake.min_people
+            );
+        }
+        Ok(found)
+    }
+
+    /// The same, where it does not matter that there may be none.
+    ///
+    /// # Errors
+    /// SQLite's. `Stopped` after Ctrl-C.
+    pub fn find(store: &Store, recipe: &Recipe, log: &LogInfo, whose: Whose) -> Result<Self> {
         let mut seen = Seen::default();
         let until_ms = match whose {
             Whose::Training => training_ends_ms(recipe, store.time_span(log)?),
@@ -43,16 +60,7 @@ impl Answerable {
             }
             Ok(())
         })?;
-        let found = seen.of(recipe.fake.min_people);
-        if found.keys.is_empty() {
-            bail!(
-                "log {:?} has no valid query, so nothing but <reject> could be said: none was typed by {} people \
-                 (fake.min_people) and answered; use a longer log, a lower fake.min_people, or free decoding",
-                log.name,
-                recipe.fake.min_people
-            );
-        }
-        Ok(found)
+        Ok(seen.of(recipe.fake.min_people))
     }
 
     /// How many there are, whatever their spelling.

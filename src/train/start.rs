@@ -213,6 +213,10 @@ impl Start<'_> {
             !mined.is_empty() || !made.is_empty(),
             "an index answers none of the examples of log {log:?}: set grpo.examples to \"all\", or use a longer log"
         );
+        let searched = (examples.len() as f64 * g.searched).round() as usize;
+        if searched > 0 {
+            own.ask_searched(self.workspace, &of_log, searched)?;
+        }
         own.ask_also(beside::tried(&made, examples, recipe));
         let sft = Sft::of_rows(tokenizer, &[mined, made].concat(), recipe)?;
         let prompts = own.prompts(tokenizer, recipe.train.max_prompt_tokens)?;

@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::evidence::{Evidence, Fates, Seen, random, strict};
-use crate::logs::{Session, context_before, words};
+use crate::logs::{Search, Session, context_before, words};
 use crate::recipe::{Mine, Recipe, stream};
 use crate::store::{ExampleRow, Split, Store, person_split, training_ends_ms};
 
@@ -79,8 +79,8 @@ impl Searched {
 /// Puts the searches of a session that count where they belong: those answered at once, those mended.
 fn add(drawn: &mut [Reservoir; 2], session: &Session, counts: impl Fn(i64) -> bool, numbers: &HashMap<String, u32>) {
     for index in (0..session.searches.len()).filter(|index| counts(session.searches[*index].time_ms)) {
-        if let Some(target) = succeeded(session, index, drawn[0].mine) {
-            drawn[usize::from(target.is_some())].add(session, index, target, numbers);
+        if let Some(success) = Success::of(session, index, drawn[0].mine) {
+            drawn[usize::from(success.target.is_some())].add(session, index, success, numbers);
         }
     }
 }
@@ -102,8 +102,8 @@ impl<'a> Reservoir<'a> {
         Self { mine: &recipe.mine, recipe, side, most, seen: 0, rng, kept: Vec::new() }
     }
 
-    fn add(&mut self, session: &Session, index: usize, target: Option<String>, numbers: &HashMap<String, u32>) {
-        let seen = Seen::of(session, index, target.is_some(), self.mine, numbers);
+    fn add(&mut self, session: &Session, index: usize, success: Success, numbers: &HashMap<String, u32>) {
+        let seen = Seen::of(session, index, success.target.is_some(), self.mine, numbers);
         if seen.stayed.is_empty() || seen.passed.is_empty() {
             return;
         }
@@ -113,7 +113,7 @@ impl<'a> Reservoir<'a> {
             false => self.rng.random_range(0..self.seen) as usize,
         };
         if place < self.most {
-            let found = (self.row(session, index, target), seen);
+            let found = (self.row(session, index, success), seen);
             if place == self.kept.len() { self.kept.push(found) } else { self.kept[place] = found }
         }
     }
@@ -128,7 +128,7 @@ impl<'a> Reservoir<'a> {
         }
     }
 
-    fn row(&self, session: &Session, index: usize, target: Option<String>) -> ExampleRow {
+    fn row(&self, session: &Session, index: usize, success: Success) -> ExampleRow {
         let (search, mine) = (&session.searches[index], self.mine);
         ExampleRow {
             split: match self.side {
@@ -138,30 +138,44 @@ impl<'a> Reservoir<'a> {
             user: session.user.clone(),
             time_ms: search.time_ms,
             query: search.query.clone(),
-            target,
+            target: success.target,
             context: context_before(session, index, mine.watched_limit, mine.queries_limit),
-            satisfied_doc: None,
+            satisfied_doc: Some(success.doc),
         }
     }
 }
 
-/// Whether something was stayed with after a search: at once (none was typed), or after the query typed in its place.
-fn succeeded(session: &Session, index: usize, mine: &Mine) -> Option<Option<String>> {
-    let stays = |index: usize| session.searches[index].clicks.iter().any(|click| strict(click, mine));
-    words(&session.searches[index].query).next()?;
-    if stays(index) {
-        return Some(None);
+/// How a search came to something that was stayed with.
+struct Success {
+    /// The query typed in its place; none where nothing had to be.
+    target: Option<String>,
+    /// The document stayed with the longest.
+    doc: String,
+}
+
+impl Success {
+    /// At once, or after the query typed next; none where it did not.
+    fn of(session: &Session, index: usize, mine: &Mine) -> Option<Self> {
+        let stayed = |search: &Search| {
+            let strict = search.clicks.iter().filter(|click| strict(click, mine));
+            Some(strict.reduce(|best, click| if click.dwell_s > best.dwell_s { click } else { best })?.doc.clone())
+        };
+        let search = &session.searches[index];
+        words(&search.query).next()?;
+        if let Some(doc) = stayed(search) {
+            return Some(Self { target: None, doc });
+        }
+        let next = session.searches.get(index + 1)?;
+        let pause_s = (next.time_ms - search.time_ms) as f64 / 1e3;
+        let anew = pause_s <= mine.reformulation_gap_s && !words(&next.query).eq(words(&search.query));
+        stayed(next).filter(|_| anew).map(|doc| Self { target: Some(next.query.clone()), doc })
     }
-    let next = session.searches.get(index + 1)?;
-    let pause_s = (next.time_ms - session.searches[index].time_ms) as f64 / 1e3;
-    let anew = pause_s <= mine.reformulation_gap_s && !words(&next.query).eq(words(&session.searches[index].query));
-    (anew && stays(index + 1)).then(|| Some(next.query.clone()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::{Click, Search};
+    use crate::logs::Click;
     use crate::store::LogKind;
 
     fn search(query: &str, time_ms: i64, dwell: Option<f32>) -> Search {
@@ -199,7 +213,8 @@ mod tests {
     }
 
     fn drawn_row(recipe: &Recipe, session: &Session) -> ExampleRow {
-        Reservoir::new(recipe, Side::Training, 1).row(session, 0, None)
+        let success = Success { target: None, doc: "a".into() };
+        Reservoir::new(recipe, Side::Training, 1).row(session, 0, success)
     }
 
     #[test]
@@ -220,6 +235,8 @@ mod tests {
         };
         let answered = |query: &str, target: Option<&str>| (query.to_owned(), target.map(str::to_owned));
         let all = [answered("jaguar", Some("jaguar car")), answered("jaguar car", None)];
+        let drawn = Searched::draw(&store, &recipe, Side::Training, 9, &numbers()).unwrap();
+        assert!(drawn.iter().all(|searched| searched.row.satisfied_doc.as_deref() == Some("a")));
         // What was satisfied after training ended (the last search ends it) is not known yet.
         assert_eq!(found(9), all);
         assert_eq!(found(2), all, "half of them mended, half answered at once");

@@ -84,6 +84,8 @@ struct Stretch {
 struct Shown {
     name: String,
     rewritten: String,
+    hits: String,
+    functional: String,
     rewrite_ms: String,
     of_oracle: String,
     all: String,
@@ -113,6 +115,8 @@ fn shown(one: &Treatment) -> Shown {
     Shown {
         name: one.treatment.clone(),
         rewritten: percent(one.rewritten_share),
+        hits: one.index_hits.map_or_else(missing, percent),
+        functional: one.functional_left_alone.map_or_else(missing, percent),
         rewrite_ms: format!("{:.2}", one.rewrite_ms),
         of_oracle: main.and_then(Row::share_of_oracle).map_or_else(missing, percent),
         all: all.as_ref().map_or_else(missing, lift),
@@ -237,6 +241,8 @@ mod tests {
         let treatment = Treatment {
             treatment: name.into(),
             rewritten_share: 0.25,
+            index_hits: Some(0.95),
+            functional_left_alone: None,
             rewrite_ms: 1.5,
             rows: vec![row],
             looks: vec![at(7, Decision::GoOn), at(14, Decision::Better)],

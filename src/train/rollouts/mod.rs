@@ -7,6 +7,7 @@ mod rewriting;
 mod sampler;
 mod settings;
 mod tagging;
+mod unsaid;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -65,6 +66,8 @@ struct Judged {
     completions: Vec<Completion>,
     said: Vec<Said>,
     parts: Vec<Parts>,
+    /// Whether the last completion was put there, and not sampled.
+    unsaid: bool,
 }
 
 impl Judged {
@@ -103,11 +106,14 @@ impl Rollouts {
             let places = self.places(step, drawn, g.prompts - kept.len());
             drawn += places.len();
             let seed = stream(self.recipe.seed, "rollout", &[step, round as u64]).random();
-            for judged in self.judged(policy, &places, seed)? {
+            let mut judged = self.judged(policy, &places, seed)?;
+            dropped += judged.iter().filter(|group| group.same(&weights)).count();
+            if g.unsaid {
+                self.put_unsaid(policy, &mut judged)?;
+            }
+            for group in judged {
                 // DAPO's dynamic sampling: a group without any difference has no gradient.
-                let same = judged.same(&weights);
-                dropped += usize::from(same);
-                if same { &mut spare } else { &mut kept }.push(judged);
+                if group.same(&weights) { &mut spare } else { &mut kept }.push(group);
             }
             if kept.len() == g.prompts {
                 break;
@@ -119,6 +125,7 @@ impl Rollouts {
         let mut batch = self.batch(policy, &kept)?;
         batch.values.insert("reward_calls".into(), (drawn * g.num_generations) as f64);
         batch.values.insert("resampled_groups".into(), (drawn - kept.len()) as f64);
+        batch.values.insert("unsaid_groups".into(), kept.iter().filter(|group| group.unsaid).count() as f64);
         batch.values.insert("frac_reward_zero_std".into(), dropped as f64 / drawn.max(1) as f64);
         // One group is enough to see a server that samples from something else.
         let far =
@@ -163,6 +170,7 @@ impl Rollouts {
             completions: completions.to_vec(),
             said: said.to_vec(),
             parts: parts.to_vec(),
+            unsaid: false,
         });
         Ok(judged.collect())
     }

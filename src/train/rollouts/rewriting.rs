@@ -39,6 +39,20 @@ impl Rewriting {
         Ok(Self { rows: rows.to_vec(), rewarder, evidence, answerable })
     }
 
+    /// Asks at most `most` searches of the training side as they came, mined or not, behind the log's examples.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn ask_searched(&mut self, workspace: &Path, recipe: &Recipe, most: usize) -> Result<()> {
+        for Searched { row, evidence } in self.rewarder.searched(workspace, Side::Training, most)? {
+            self.rows.push(row);
+            if recipe.reward.ratio > 0.0 {
+                self.evidence.push(evidence);
+            }
+        }
+        Ok(())
+    }
+
     /// Asks further rows behind those of the log, of which nobody's results are known: rewards that go by these say nothing of them.
     pub fn ask_also(&mut self, rows: Vec<ExampleRow>) {
         self.rows.extend(rows);
@@ -103,6 +117,11 @@ impl Rewriting {
         };
         let asked: Vec<_> = answers.iter().map(|(place, said)| (asked(*place), *said)).collect();
         Ok(self.rewarder.judge(&asked)?.into_iter().map(|parts| parts.to_vec()).collect())
+    }
+
+    /// What the person typed in a search's place, where that is known.
+    pub(super) fn target(&self, place: usize) -> Option<&str> {
+        self.rows[place].target.as_deref()
     }
 
     pub(in crate::train) fn shown(&self, place: usize) -> [String; 3] {
