@@ -170,6 +170,7 @@ fn a_policy_that_is_sure_is_told_what_nobody_said_where_that_earns_more() {
     assert!(!told.is_empty(), "{groups:?}");
     for (target, sampled) in told {
         let (last, others) = sampled.split_last().unwrap();
+        assert!(last.unsaid && others.iter().all(|one| !one.unsaid));
         assert!(alike(others) && (last.output == "<reject>" || last.output == *target), "{sampled:?}");
         assert!(last.reward > others[0].reward && last.advantage > 0.0 && others[0].advantage < 0.0, "{sampled:?}");
     }

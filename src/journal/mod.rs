@@ -119,6 +119,9 @@ pub struct Sampled {
     pub parts: BTreeMap<String, f64>,
     /// How much better it did than its group.
     pub advantage: f64,
+    /// Whether it was not sampled but put there to be learnt from (`grpo.unsaid`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsaid: bool,
 }
 
 /// How often a server's path was taken, and how long it took.

@@ -40,13 +40,18 @@ pub(super) fn rollouts(frame: &mut Frame, area: Rect, app: &App, paint: Paint) -
     true
 }
 
+/// How often a completion was drawn; not at all where it was put there.
+fn drawn(count: usize) -> String {
+    if count == 0 { "–".into() } else { count.to_string() }
+}
+
 /// Completions, best first; equal ones once, with how often they were drawn.
 fn tries(frame: &mut Frame, area: Rect, rollout: &Rollout, paint: Paint) {
     let mut distinct: Vec<(usize, &crate::journal::Sampled)> = Vec::new();
     for sampled in &rollout.sampled {
         match distinct.iter_mut().find(|(_, known)| known.output == sampled.output) {
             Some((count, _)) => *count += 1,
-            None => distinct.push((1, sampled)),
+            None => distinct.push((usize::from(!sampled.unsaid), sampled)),
         }
     }
     distinct.sort_by(|(_, a), (_, b)| b.advantage.total_cmp(&a.advantage));
@@ -61,7 +66,7 @@ fn tries(frame: &mut Frame, area: Rect, rollout: &Rollout, paint: Paint) {
         let reward = sampled.reward.map_or_else(|| "–".into(), words::number);
         let own = parts.iter().map(|part| sampled.parts.get(*part).map_or_else(|| "–".into(), |x| words::number(*x)));
         let own: Vec<Cell> = own.map(&right).collect();
-        let front = [Cell::from(Span::styled(output, style)), right(count.to_string()), right(reward)];
+        let front = [Cell::from(Span::styled(output, style)), right(drawn(count)), right(reward)];
         let advantage = Cell::from(Line::styled(words::number(sampled.advantage), style).right_aligned());
         Row::new(front.into_iter().chain([advantage]).chain(own))
     });

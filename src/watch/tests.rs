@@ -154,7 +154,7 @@ fn rollout_app() -> App {
         let parts = [("hit", advantage / 2.0), ("posterior", 0.31), ("format", 0.0)];
         let parts = parts.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let reward = (output != "jaguar ...").then_some(advantage / 2.0 + 0.31);
-        Sampled { output: output.into(), reward, parts, advantage }
+        Sampled { output: output.into(), reward, parts, advantage, unsaid: output == "jaguar ..." }
     };
     let tries = [("jaguar car", 1.2), ("jaguar \u{1b}[2Jcat", -0.7), ("jaguar car", 1.2), ("jaguar ...", -1.1)];
     let event = |step, query: &str| Event::Rollout {

@@ -136,6 +136,7 @@ impl Phases {
                     reward: ratio.map(|ratio| ratio.value),
                     parts: parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
                     advantage: ratio.map_or(0.0, |ratio| ratio.value - mean),
+                    unsaid: false,
                 })
             });
         let [query, context, target] = self.source.shown(judged.place);

@@ -253,8 +253,9 @@ impl Rollouts {
         let weights = self.source.weights();
         let groups = judged.iter().zip(advantages.chunks(self.recipe.grpo.num_generations));
         let groups = groups.map(|(judged, advantages)| {
-            let sampled = judged.completions.iter().zip(&judged.said).zip(&judged.parts).zip(advantages);
-            let sampled = sampled.map(|(((completion, said), parts), advantage)| {
+            let last = judged.completions.len() - 1;
+            let sampled = judged.completions.iter().zip(&judged.said).zip(&judged.parts).zip(advantages).enumerate();
+            let sampled = sampled.map(|(i, (((completion, said), parts), advantage))| {
                 let known = self.source.parts().iter().zip(parts);
                 Ok(Sampled {
                     output: match said {
@@ -265,6 +266,7 @@ impl Rollouts {
                     reward: total(parts, &weights),
                     parts: known.filter_map(|(name, part)| Some(((*name).to_owned(), (*part)?))).collect(),
                     advantage: *advantage,
+                    unsaid: judged.unsaid && i == last,
                 })
             });
             let [query, context, target] = self.source.shown(judged.place);
