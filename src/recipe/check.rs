@@ -362,6 +362,7 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("grpo.sft", r.grpo.sft),
         ("grpo.made", r.grpo.made),
         ("grpo.searched", r.grpo.searched),
+        ("reward.flip", r.reward.flip),
         ("mine.session_gap_s", r.mine.session_gap_s),
         ("pretrain.worlds", r.pretrain.worlds),
         ("pretrain.recall", r.pretrain.recall),

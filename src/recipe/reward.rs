@@ -50,6 +50,8 @@ pub struct Reward {
     pub most_words: usize,
     /// What a rewrite costs, within its form, all of whose words stand neither in the query nor in the context; less for a share.
     pub foreign: f64,
+    /// What a rewrite costs, within its form, that keeps no word of the query, nor one a slip away.
+    pub flip: f64,
 }
 
 impl Default for Reward {
@@ -75,6 +77,7 @@ impl Default for Reward {
             long_words: 6,
             most_words: 10,
             foreign: 0.0,
+            flip: 0.0,
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Form {
     pub copy: f64,
     /// Share of its words that nobody said ([`foreign`]).
     pub foreign: f64,
+    /// −1 where it keeps no word of the query, nor one a slip away: it is about something else (JD's rule against flips).
+    pub flip: f64,
 }
 
 impl Form {
@@ -30,13 +32,14 @@ impl Form {
             repetition: distinct as f64 / said.len().max(1) as f64 - 1.0,
             copy: if said.iter().cloned().eq(words(query)) { -1.0 } else { 0.0 },
             foreign: -foreign(context, query, rewrite),
+            flip: if flips(query, &said) { -1.0 } else { 0.0 },
         }
     }
 
-    /// The reward: all that is wrong, in [−3 − `reward.foreign`, 0].
+    /// The reward: all that is wrong, in [−3 − `reward.foreign` − `reward.flip`, 0].
     #[must_use]
     pub fn value(&self, settings: &Reward) -> f64 {
-        self.length + self.repetition + self.copy + settings.foreign * self.foreign
+        self.length + self.repetition + self.copy + settings.foreign * self.foreign + settings.flip * self.flip
     }
 }
 
@@ -44,6 +47,12 @@ impl Form {
 #[must_use]
 pub fn length(words: usize, settings: &Reward) -> f64 {
     soft_overlong(words, settings.most_words, settings.most_words.saturating_sub(settings.long_words))
+}
+
+/// Whether a rewrite keeps no word of its query, as it was typed or a slip away.
+fn flips(query: &str, said: &[String]) -> bool {
+    let kept = |word: String| said.iter().any(|other| strsim::osa_distance(&word, other) <= 1);
+    !words(query).any(kept)
 }
 
 /// Share of a rewrite's words that stand neither in the query nor in the context, nor are a slip away from one that was typed: what
@@ -70,13 +79,26 @@ mod tests {
         let context = Context { queries: vec!["car a b c d e f g h i j k".into()], ..Context::default() };
         let of = |rewrite: &str| Form::of(&context, "Jaguar", rewrite, &settings);
         assert_eq!(of("jaguar car").value(&settings), 0.0);
-        assert_eq!(of("jaguar!"), Form { length: 0.0, repetition: 0.0, copy: -1.0, foreign: 0.0 });
+        assert_eq!(of("jaguar!"), Form { length: 0.0, repetition: 0.0, copy: -1.0, foreign: 0.0, flip: 0.0 });
         assert_eq!((of("jaguar boat").foreign, of("jaguar boat").value(&settings)), (-0.5, -2.0));
         assert_eq!(of("jaguar car car car").repetition, -0.5);
         assert_eq!(of("a b c d e f g h").length, -0.5);
         assert_eq!(of("a b c d e f g h i j k").length, -1.0);
         // A rewrite of no words says something else than the query.
         assert_eq!(of("?").copy, 0.0);
+    }
+
+    #[test]
+    fn a_rewrite_that_keeps_no_word_of_its_query_is_about_something_else() {
+        let settings = Reward { flip: 4.0, ..Reward::default() };
+        let context = Context { queries: vec!["eclipse solar cabin jet".into()], ..Context::default() };
+        let of = |query: &str, rewrite: &str| {
+            let form = Form::of(&context, query, rewrite, &settings);
+            (form.flip, form.value(&settings))
+        };
+        assert_eq!(of("seat", "eclipse solar"), (-1.0, -4.0));
+        assert_eq!(of("seat belt", "Seat chair"), (0.0, 0.0));
+        assert_eq!(of("cabiin jt", "cabin"), (0.0, 0.0), "spelt as it was meant");
     }
 
     #[test]
