@@ -13,7 +13,8 @@ impl Rollouts {
     /// than the group earned. Groups that ask for tags stay as they are.
     ///
     /// # Errors
-    /// Those of judging.
+    /// An answer that cannot be encoded. One that cannot be judged is not put: so few are asked at once that all of them may fail by
+    /// one page, which ends no run; an index that is gone shows in the next completions.
     pub(super) fn put_unsaid(&self, policy: &Policy, groups: &mut [Judged]) -> Result<()> {
         let Source::Rewriting(rewriting) = &self.source else { return Ok(()) };
         let weights = self.source.weights();
@@ -27,7 +28,7 @@ impl Rollouts {
         }
         let said: Vec<Said> = unsaid.iter().map(|(_, answer)| said(answer)).collect();
         let asked: Vec<_> = unsaid.iter().zip(&said).map(|((at, _), said)| (groups[*at].place, said)).collect();
-        let judged = self.source.judge(&asked)?;
+        let Ok(judged) = self.source.judge(&asked) else { return Ok(()) };
         for (((at, answer), said), parts) in unsaid.iter().zip(said).zip(judged) {
             let group = &mut groups[*at];
             let last = group.parts.len() - 1;
