@@ -134,19 +134,23 @@ fn beside_rewards_only_those_examples_are_learnt_that_an_index_answers_where_the
     // Made searches, and searches as they came, are tried as well as the mined ones, where there are some.
     let tried = || {
         let rollouts = events(dir.path(), "r-grpo").into_iter().filter_map(|event| match event {
-            Event::Rollout { query, context, .. } => Some((query, context)),
+            Event::Rollout { query, context, target, .. } => Some((query, context, target)),
             _ => None,
         });
-        let mined = |tried: &(String, String)| {
+        let mined = |tried: &(String, String, String)| {
             examples.iter().any(|row| (&row.query, &context_line(&row.context)) == (&tried.0, &tried.1))
         };
-        rollouts.filter(|tried| !mined(tried)).count()
+        rollouts.filter(|tried| !mined(tried)).map(|(.., target)| target).collect::<Vec<_>>()
     };
-    assert_eq!(tried(), 0);
+    assert!(tried().is_empty());
     learnt("answered", "taught = 3.0\nslips = 0.5", "made = 20.0");
-    assert!(tried() > 0);
-    learnt("answered", "taught = 0.0", "searched = 20.0");
-    assert!(tried() > 0);
+    assert!(!tried().is_empty());
+    for (mended, left_alone) in [("0.0", true), ("1.0", false)] {
+        learnt("answered", "taught = 0.0", &format!("searched = 20.0\nmended = {mended}"));
+        let targets = tried();
+        assert!(!targets.is_empty());
+        assert!(targets.iter().all(|target| (target == "<reject>") == left_alone), "{mended}: {targets:?}");
+    }
 }
 
 #[test]

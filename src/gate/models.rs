@@ -30,7 +30,7 @@ pub(super) fn verdict(
     let store = Store::open_existing(workspace)?;
     let log = store.log(&recipe.name)?;
     let rewarder = Rewarder::open(workspace, recipe)?;
-    let searched = rewarder.searched(workspace, Side::HeldOut, recipe.gate.examples)?;
+    let searched = rewarder.searched(workspace, Side::HeldOut, recipe.gate.examples, recipe.ratio.mended)?;
     ensure!(
         !searched.is_empty(),
         "no search of a held-out person in log {:?} has documents that were stayed with and others that were passed over: \

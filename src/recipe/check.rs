@@ -242,6 +242,7 @@ fn shares(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("rewriting.reject_at", r.rewriting.reject_at),
         ("reward.relevance_gate", r.reward.relevance_gate),
         ("ratio.mended", r.ratio.mended),
+        ("grpo.mended", r.grpo.mended),
         ("grpo.epsilon", r.grpo.epsilon),
         ("gate.entropy_loss", r.gate.entropy_loss),
         ("gate.truncated_rise", r.gate.truncated_rise),

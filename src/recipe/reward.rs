@@ -96,8 +96,11 @@ pub struct Grpo {
     /// the mined: a log has few searches that somebody typed anew, and what an index answers can be told of any.
     pub made: f64,
     /// Searches of training people as they came that are tried too, for each mined one: those after which something was stayed
-    /// with, at once or after typing anew (`ratio.mended`). A policy is asked at every search, not at those that make good examples.
+    /// with, at once or after typing anew (`grpo.mended`). A policy is asked at every search, not at those that make good examples.
     pub searched: f64,
+    /// Share of these that found nothing until they were typed anew. What people stayed with was on the plain page, so the others
+    /// speak for leaving alone: the more of them, the less is rewritten.
+    pub mended: f64,
     /// G: completions sampled for each prompt.
     pub num_generations: usize,
     /// μ: optimizer steps taken on each rollout; from the second on by the ratio to the policy that sampled.
@@ -141,6 +144,7 @@ impl Default for Grpo {
             prompts: 8,
             made: 0.0,
             searched: 0.0,
+            mended: 0.5,
             num_generations: 8,
             num_iterations: 1,
             temperature: 1.0,

@@ -52,7 +52,7 @@ struct Cost {
 impl<'a> Judge<'a> {
     pub fn open(workspace: &'a Path, recipe: &Recipe, start: &str) -> Result<Self> {
         let rewarder = Rewarder::open(workspace, recipe)?;
-        let searched = rewarder.searched(workspace, Side::HeldOut, recipe.gate.examples)?;
+        let searched = rewarder.searched(workspace, Side::HeldOut, recipe.gate.examples, recipe.ratio.mended)?;
         let mut judge = Self { workspace, recipe: recipe.clone(), rewarder, searched, start: Worth::default() };
         judge.start = judge.worth(start)?;
         Ok(judge)

@@ -143,13 +143,14 @@ impl Rewarder {
         Evidence::gather(&store, &self.recipe, rows, &self.engine.numbers()?)
     }
 
-    /// At most `most` searches of one side of the split, with what people did about their results.
+    /// At most `most` searches of one side of the split, a share of `mended` mended by typing anew, with what people did about
+    /// their results.
     ///
     /// # Errors
     /// No such log; SQLite's.
-    pub fn searched(&self, workspace: &Path, side: Side, most: usize) -> Result<Vec<Searched>> {
+    pub fn searched(&self, workspace: &Path, side: Side, most: usize, mended: f64) -> Result<Vec<Searched>> {
         let store = Store::open_existing(workspace)?;
-        Searched::draw(&store, &self.recipe, side, most, &self.engine.numbers()?)
+        Searched::draw(&store, &self.recipe, side, most, mended, &self.engine.numbers()?)
     }
 
     /// The ratio of every answer, in their order, none where the evidence does not speak; and how many pairs of a text and a

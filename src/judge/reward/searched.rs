@@ -32,7 +32,7 @@ pub enum Side {
 }
 
 impl Searched {
-    /// At most `most` of them in the order of time, a share of `ratio.mended` mended by typing anew: where the log has few of
+    /// At most `most` of them in the order of time, a share of `mended` mended by typing anew: where the log has few of
     /// those, fewer of the others are drawn. Within both kinds chances are equal.
     ///
     /// # Errors
@@ -42,13 +42,14 @@ impl Searched {
         recipe: &Recipe,
         side: Side,
         most: usize,
+        mended: f64,
         numbers: &HashMap<String, u32>,
     ) -> Result<Vec<Self>> {
         let log = store.log(&recipe.name)?;
         let ends_ms = training_ends_ms(recipe, store.time_span(&log)?);
         let mut fates = Fates::new(numbers.len());
-        let mended = (most as f64 * recipe.ratio.mended).round() as usize;
-        let mut drawn = [Reservoir::new(recipe, side, most - mended), Reservoir::new(recipe, side, mended)];
+        let typed_anew = (most as f64 * mended).round() as usize;
+        let mut drawn = [Reservoir::new(recipe, side, most - typed_anew), Reservoir::new(recipe, side, typed_anew)];
         store.for_each_training_session(recipe, &log, |session| {
             session.searches.iter().for_each(|search| fates.add(search, &recipe.mine, numbers));
             if side == Side::Training {
@@ -64,8 +65,8 @@ impl Searched {
                 Ok(())
             })?;
         }
-        let [at_once, mended] = &mut drawn;
-        at_once.keep_beside(mended.kept.len());
+        let [at_once, typed_anew] = &mut drawn;
+        at_once.keep_beside(typed_anew.kept.len(), mended);
         let weighed = drawn.into_iter().flat_map(|drawn| drawn.kept).map(|(row, seen)| {
             let random = random(recipe, row.time_ms, numbers.len());
             Self { evidence: fates.weigh(seen, random, &recipe.ratio), row }
@@ -118,9 +119,8 @@ impl<'a> Reservoir<'a> {
         }
     }
 
-    /// Drops some so that the share of `mended` others beside them is the recipe's; all are kept beside none.
-    fn keep_beside(&mut self, mended: usize) {
-        let share = self.recipe.ratio.mended;
+    /// Drops some so that `mended` others beside them are a share of all; all are kept beside none.
+    fn keep_beside(&mut self, mended: usize, share: f64) {
         if mended > 0 && share > 0.0 {
             // Not those of the first people: a reservoir that never ran over holds its searches in the log's order.
             self.kept.shuffle(&mut self.rng);
@@ -206,10 +206,12 @@ mod tests {
             (drawn_row(&recipe, &session), Seen::default())
         };
         drawn.kept = (0..90).map(|_| found()).collect();
-        drawn.keep_beside(0);
+        drawn.keep_beside(0, 0.5);
         assert_eq!(drawn.kept.len(), 90);
-        drawn.keep_beside(30);
+        drawn.keep_beside(30, 0.5);
         assert_eq!(drawn.kept.len(), 30);
+        drawn.keep_beside(60, 0.8);
+        assert_eq!(drawn.kept.len(), 15);
     }
 
     fn drawn_row(recipe: &Recipe, session: &Session) -> ExampleRow {
@@ -230,19 +232,19 @@ mod tests {
         let mut recipe = Recipe::default();
         (recipe.mine.held_out_people, recipe.mine.held_out_time) = (0.0, 0.0);
         let found = |most| {
-            let drawn = Searched::draw(&store, &recipe, Side::Training, most, &numbers()).unwrap();
+            let drawn = Searched::draw(&store, &recipe, Side::Training, most, 0.5, &numbers()).unwrap();
             drawn.into_iter().map(|s| (s.row.query, s.row.target)).collect::<Vec<_>>()
         };
         let answered = |query: &str, target: Option<&str>| (query.to_owned(), target.map(str::to_owned));
         let all = [answered("jaguar", Some("jaguar car")), answered("jaguar car", None)];
-        let drawn = Searched::draw(&store, &recipe, Side::Training, 9, &numbers()).unwrap();
+        let drawn = Searched::draw(&store, &recipe, Side::Training, 9, 0.5, &numbers()).unwrap();
         assert!(drawn.iter().all(|searched| searched.row.satisfied_doc.as_deref() == Some("a")));
         // What was satisfied after training ended (the last search ends it) is not known yet.
         assert_eq!(found(9), all);
         assert_eq!(found(2), all, "half of them mended, half answered at once");
-        assert!(Searched::draw(&store, &recipe, Side::HeldOut, 9, &numbers()).unwrap().is_empty());
+        assert!(Searched::draw(&store, &recipe, Side::HeldOut, 9, 0.5, &numbers()).unwrap().is_empty());
         (recipe.mine.held_out_people, recipe.mine.held_out_time) = (1.0, 0.5);
-        let held = Searched::draw(&store, &recipe, Side::HeldOut, 9, &numbers()).unwrap();
+        let held = Searched::draw(&store, &recipe, Side::HeldOut, 9, 0.5, &numbers()).unwrap();
         assert_eq!(held.iter().map(|s| s.row.query.as_str()).collect::<Vec<_>>(), ["too late"]);
         assert!(held[0].row.split != Split::Train && held[0].evidence.speaks());
     }

@@ -44,7 +44,7 @@ impl Rewriting {
     /// # Errors
     /// SQLite's.
     pub fn ask_searched(&mut self, workspace: &Path, recipe: &Recipe, most: usize) -> Result<()> {
-        for Searched { row, evidence } in self.rewarder.searched(workspace, Side::Training, most)? {
+        for Searched { row, evidence } in self.rewarder.searched(workspace, Side::Training, most, recipe.grpo.mended)? {
             self.rows.push(row);
             if recipe.reward.ratio > 0.0 {
                 self.evidence.push(evidence);
@@ -64,7 +64,7 @@ impl Rewriting {
     /// Those of [`Rewriting::new`].
     pub fn searched(workspace: &Path, recipe: &Recipe, side: Side, most: usize) -> Result<Self> {
         let mut own = Self::new(workspace, &[], recipe)?;
-        for Searched { row, evidence } in own.rewarder.searched(workspace, side, most)? {
+        for Searched { row, evidence } in own.rewarder.searched(workspace, side, most, recipe.ratio.mended)? {
             own.rows.push(row);
             own.evidence.push(evidence);
         }
