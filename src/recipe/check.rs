@@ -364,6 +364,7 @@ fn not_negative(r: &Recipe) -> Vec<(&'static str, f64)> {
         ("grpo.made", r.grpo.made),
         ("grpo.searched", r.grpo.searched),
         ("reward.flip", r.reward.flip),
+        ("reward.shorter", r.reward.shorter),
         ("mine.session_gap_s", r.mine.session_gap_s),
         ("pretrain.worlds", r.pretrain.worlds),
         ("pretrain.recall", r.pretrain.recall),

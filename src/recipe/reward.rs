@@ -52,6 +52,8 @@ pub struct Reward {
     pub foreign: f64,
     /// What a rewrite costs, within its form, that keeps no word of the query, nor one a slip away.
     pub flip: f64,
+    /// What a rewrite costs, within its form, that says less than the query and nothing else.
+    pub shorter: f64,
 }
 
 impl Default for Reward {
@@ -78,6 +80,7 @@ impl Default for Reward {
             most_words: 10,
             foreign: 0.0,
             flip: 0.0,
+            shorter: 0.0,
         }
     }
 }

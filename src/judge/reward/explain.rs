@@ -182,8 +182,17 @@ fn reasons(
         if parts[2].is_some() { "1/rank of the document that satisfied".into() } else { absent(2).into() },
         absent(3).into(),
         format!(
-            "length {:.2}, repetition {:.2}, copy {:.2}, words that nobody said {:.2} × {}, no word of the query {:.0} × {}",
-            form.length, form.repetition, form.copy, form.foreign, settings.foreign, form.flip, settings.flip
+            "length {:.2}, repetition {:.2}, copy {:.2}, words that nobody said {:.2} × {}, no word of the query {:.0} × {}, \
+             less than the query {:.0} × {}",
+            form.length,
+            form.repetition,
+            form.copy,
+            form.foreign,
+            settings.foreign,
+            form.flip,
+            settings.flip,
+            form.shorter,
+            settings.shorter
         ),
         of_ratio,
         absent(6).into(),

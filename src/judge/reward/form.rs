@@ -19,6 +19,9 @@ pub struct Form {
     pub foreign: f64,
     /// −1 where it keeps no word of the query, nor one a slip away: it is about something else (JD's rule against flips).
     pub flip: f64,
+    /// −1 where it says less than the query, as it was typed or a slip away, and nothing else: an index has every head, and
+    /// whoever typed more meant more.
+    pub shorter: f64,
 }
 
 impl Form {
@@ -33,13 +36,15 @@ impl Form {
             copy: if said.iter().cloned().eq(words(query)) { -1.0 } else { 0.0 },
             foreign: -foreign(context, query, rewrite),
             flip: if flips(query, &said) { -1.0 } else { 0.0 },
+            shorter: if shortens(query, &said) { -1.0 } else { 0.0 },
         }
     }
 
-    /// The reward: all that is wrong, in [−3 − `reward.foreign` − `reward.flip`, 0].
+    /// The reward: all that is wrong, in [−3 − `reward.foreign` − `reward.flip` − `reward.shorter`, 0].
     #[must_use]
     pub fn value(&self, settings: &Reward) -> f64 {
-        self.length + self.repetition + self.copy + settings.foreign * self.foreign + settings.flip * self.flip
+        let priced = settings.foreign * self.foreign + settings.flip * self.flip + settings.shorter * self.shorter;
+        self.length + self.repetition + self.copy + priced
     }
 }
 
@@ -53,6 +58,13 @@ pub fn length(words: usize, settings: &Reward) -> f64 {
 fn flips(query: &str, said: &[String]) -> bool {
     let kept = |word: String| said.iter().any(|other| strsim::osa_distance(&word, other) <= 1);
     !words(query).any(kept)
+}
+
+/// Whether a rewrite has fewer words than its query and none of its own.
+fn shortens(query: &str, said: &[String]) -> bool {
+    let typed: Vec<String> = words(query).collect();
+    let known = |word: &String| typed.iter().any(|other| strsim::osa_distance(word, other) <= 1);
+    !said.is_empty() && said.len() < typed.len() && said.iter().all(known)
 }
 
 /// Share of a rewrite's words that stand neither in the query nor in the context, nor are a slip away from one that was typed: what
@@ -79,7 +91,10 @@ mod tests {
         let context = Context { queries: vec!["car a b c d e f g h i j k".into()], ..Context::default() };
         let of = |rewrite: &str| Form::of(&context, "Jaguar", rewrite, &settings);
         assert_eq!(of("jaguar car").value(&settings), 0.0);
-        assert_eq!(of("jaguar!"), Form { length: 0.0, repetition: 0.0, copy: -1.0, foreign: 0.0, flip: 0.0 });
+        assert_eq!(
+            of("jaguar!"),
+            Form { length: 0.0, repetition: 0.0, copy: -1.0, foreign: 0.0, flip: 0.0, shorter: 0.0 }
+        );
         assert_eq!((of("jaguar boat").foreign, of("jaguar boat").value(&settings)), (-0.5, -2.0));
         assert_eq!(of("jaguar car car car").repetition, -0.5);
         assert_eq!(of("a b c d e f g h").length, -0.5);
@@ -99,6 +114,20 @@ mod tests {
         assert_eq!(of("seat", "eclipse solar"), (-1.0, -4.0));
         assert_eq!(of("seat belt", "Seat chair"), (0.0, 0.0));
         assert_eq!(of("cabiin jt", "cabin"), (0.0, 0.0), "spelt as it was meant");
+    }
+
+    #[test]
+    fn a_rewrite_that_says_less_and_nothing_else_leaves_out_what_was_meant() {
+        let settings = Reward { shorter: 2.0, ..Reward::default() };
+        let of = |query: &str, rewrite: &str| {
+            let form = Form::of(&Context::default(), query, rewrite, &settings);
+            (form.shorter, form.value(&settings))
+        };
+        assert_eq!(of("Genesis band", "genesis"), (-1.0, -2.0));
+        assert_eq!(of("eagle chiip season", "eagle chip"), (-1.0, -2.0), "spelt as it was meant");
+        assert_eq!(of("jaguar test drive", "jaguar car"), (0.0, 0.0));
+        assert_eq!(of("cabiin jet", "cabin jet"), (0.0, 0.0));
+        assert_eq!(of("jaguar", "?").0, 0.0, "what says nothing is faulty");
     }
 
     #[test]
