@@ -262,6 +262,10 @@ mod tests {
         assert_eq!(answer(&set, &format!("{model}:free")), answer(&recipe, &model));
         assert_ne!(answer(&recipe, &model).1, named.1, "kept answers of one mode are not those of another");
         assert_ne!(answer(&recipe, &format!("{model}:words")).1, answer(&recipe, &model).1);
+        // So are the recipe's share for leaving alone and a name's own.
+        set.rewriting.reject_at = 0.5;
+        assert_eq!(answer(&set, &model), answer(&recipe, &format!("{model}:constrained@0.5")));
+        assert_ne!(answer(&set, &model).1, named.1);
         assert!(run(dir.path(), &recipe, "copy-rule", 9).unwrap_err().to_string().contains("is a rule"));
     }
 

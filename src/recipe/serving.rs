@@ -11,7 +11,8 @@ pub struct Rewriting {
     pub decoding: Decoding,
     /// A query is left alone only where `<reject>` has at least this share of the probability of itself and of the rewrite that would
     /// be said instead: the higher, the less is left alone, and the more rightly. A model that is not sure of its rewrite is
-    /// heard so, too. 0 takes what is likelier to be said first, whatever the rewrite.
+    /// heard so, too. 0 takes what is likelier to be said first, whatever the rewrite. A command that takes a model's name also
+    /// takes `NAME@0.5`.
     pub reject_at: f64,
 }
 

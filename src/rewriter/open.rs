@@ -19,7 +19,8 @@ pub const RULES: [&str; 7] = ["never", "frequent-gain", "copy-rule", "associatio
 
 impl Rewriter {
     /// Opens a rewriter by name: one of [`RULES`], `release` for the one in use for the recipe's log, `release:3` for any
-    /// release by its number, a run of the workspace, a folder, or `owner/name` on a hub. A model's name may end in `:free`, `:constrained`, `:mixed` or `:words`, which goes before the recipe's `rewriting.decoding`.
+    /// release by its number, a run of the workspace, a folder, or `owner/name` on a hub. A model's name may end in `:free`, `:constrained`, `:mixed` or `:words`, which goes before the recipe's `rewriting.decoding`,
+    /// and then in `@0.5`, a share that goes before its `rewriting.reject_at`.
     ///
     /// Rules are fitted on the training split and the titles of the recipe's log.
     ///
@@ -99,7 +100,7 @@ impl Opened {
 }
 
 fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRewriter> {
-    let (model, decoding) = decoding_of(name);
+    let Named { model, decoding, reject_at } = Named::read(name);
     let opened = match Opened::release(workspace, recipe, model, &name[model.len()..])? {
         Some(opened) => opened,
         None => Opened::folder(workspace, model, name)?,
@@ -127,7 +128,7 @@ fn open_policy(workspace: &Path, recipe: &Recipe, name: &str) -> Result<PolicyRe
     if let Some(words) = decoder.wordwise() {
         identity += &format!(", within words of {}", words.fingerprint());
     }
-    let reject_at = recipe.rewriting.reject_at;
+    let reject_at = reject_at.unwrap_or(recipe.rewriting.reject_at);
     if reject_at > 0.0 {
         identity += &format!(", left alone at {reject_at}");
     }
@@ -145,13 +146,25 @@ pub fn vocabulary(workspace: &Path, recipe: &Recipe) -> Result<Vocabulary> {
     Ok(Vocabulary::of(&store.docs(&log)?, &Typed::read(&store, recipe, &log)?))
 }
 
-/// A model's name without the mode behind it, and the mode.
-fn decoding_of(name: &str) -> (&str, Option<Decoding>) {
-    let split = name.rsplit_once(':').and_then(|(model, mode)| {
-        let decoding = Decoding::ALL.into_iter().find(|decoding| decoding.name() == mode)?;
-        Some((model, Some(decoding)))
-    });
-    split.unwrap_or((name, None))
+/// A model's name taken apart: `demo-sft:words@0.5`.
+#[derive(Debug, PartialEq)]
+struct Named<'a> {
+    model: &'a str,
+    decoding: Option<Decoding>,
+    reject_at: Option<f64>,
+}
+
+impl<'a> Named<'a> {
+    /// What is neither a mode nor a share belongs to the name.
+    fn read(name: &'a str) -> Self {
+        let share = |text: &str| text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+        let at = name.rsplit_once('@').and_then(|(rest, text)| Some((rest, share(text)?)));
+        let (rest, reject_at) = at.map_or((name, None), |(rest, share)| (rest, Some(share)));
+        let mode = |text: &str| Decoding::ALL.into_iter().find(|decoding| decoding.name() == text);
+        let with_mode = rest.rsplit_once(':').and_then(|(model, text)| Some((model, mode(text)?)));
+        let (model, decoding) = with_mode.map_or((rest, None), |(model, mode)| (model, Some(mode)));
+        Self { model, decoding, reject_at }
+    }
 }
 
 /// Goes through the sessions that may be learnt from.
@@ -194,4 +207,24 @@ fn unknown(workspace: &Path, name: &str) -> Error {
         RULES.join(", "),
         workspace.join("runs").display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_end_in_a_mode_and_a_share_and_what_is_neither_belongs_to_it() {
+        let read = |name| {
+            let Named { model, decoding, reject_at } = Named::read(name);
+            (model, decoding, reject_at)
+        };
+        assert_eq!(read("demo-sft"), ("demo-sft", None, None));
+        assert_eq!(read("release:3:words@0.5"), ("release:3", Some(Decoding::Words), Some(0.5)));
+        assert_eq!(read("demo-sft@1"), ("demo-sft", None, Some(1.0)));
+        assert_eq!(read("some/model:mixed"), ("some/model", Some(Decoding::Mixed), None));
+        for whole in ["demo@2", "demo@-0.5", "demo@NaN", "demo@", "demo:loud", "demo@0.5:words@x"] {
+            assert_eq!(read(whole), (whole, None, None));
+        }
+    }
 }

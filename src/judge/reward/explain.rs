@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Asked, Evidence, Form, Posterior, Ratio, Rewarder, Said, total};
 use crate::journal::Table;
 use crate::logs::Context;
-use crate::recipe::{Recipe, stream};
+use crate::recipe::{Recipe, Reward, stream};
 
 /// One line of an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,13 +95,13 @@ pub fn explain(
     let page = rewarder.worths(&[(asked, &said)])?.pop().transpose()?.flatten();
     let parts = rewarder.parts(&asked, &said, ratio.map(|ratio| ratio.value), page);
     let weights = rewarder.weights();
-    let because = reasons(&rewarder, &asked, rewrite, &parts, ratio);
-    let lines = super::PARTS
-        .iter()
-        .zip(parts)
-        .zip(weights)
-        .zip(because)
-        .map(|(((part, value), weight), because)| Line { part: (*part).to_owned(), value, weight, because });
+    let reasons = Reasons { rewarder: &rewarder, asked: &asked, rewrite, ratio };
+    let lines = super::PARTS.iter().zip(parts).zip(weights).map(|((part, value), weight)| Line {
+        part: (*part).to_owned(),
+        value,
+        weight,
+        because: reasons.of(part, value),
+    });
     Ok(Explained {
         query: query.to_owned(),
         rewrite: rewrite.map(str::to_owned),
@@ -145,56 +145,53 @@ fn of_ratio(ratio: Option<Ratio>, rewarder: &Rewarder) -> String {
     )
 }
 
-fn reasons(
-    rewarder: &Rewarder,
-    asked: &Asked,
-    rewrite: Option<&str>,
-    parts: &super::Parts,
+/// What a part was made of, in words.
+struct Reasons<'a> {
+    rewarder: &'a Rewarder,
+    asked: &'a Asked<'a>,
+    rewrite: Option<&'a str>,
     ratio: Option<Ratio>,
-) -> [String; 7] {
-    let of_ratio = of_ratio(ratio, rewarder);
-    let settings = &rewarder.recipe.reward;
-    let absent = |place: usize| if parts[place].is_none() { "no weight in the recipe, or not known" } else { "" };
-    let Some(text) = rewrite else {
-        let alone = "left alone: the plain page";
-        return [
-            alone.into(),
-            alone.into(),
-            absent(2).into(),
-            absent(3).into(),
-            alone.into(),
-            of_ratio,
-            absent(6).into(),
-        ];
-    };
-    let Posterior { searches, valid, frequency, ctr } = rewarder.posterior(text);
-    let posterior = match valid {
+}
+
+impl Reasons<'_> {
+    fn of(&self, part: &str, value: Option<f64>) -> String {
+        let settings = &self.rewarder.recipe.reward;
+        match (part, self.rewrite) {
+            ("ratio", _) => of_ratio(self.ratio, self.rewarder),
+            ("posterior" | "relevance" | "format", None) => "left alone: the plain page".into(),
+            ("posterior", Some(text)) => of_posterior(self.rewarder.posterior(text), settings),
+            ("format", Some(text)) => of_form(Form::of(self.asked.context, self.asked.query, text, settings), settings),
+            ("relevance", Some(_)) => {
+                let (most, by) = (settings.top_k, &settings.scorer);
+                format!("mean of the first {most} documents of the fused page, to the query, by {by}")
+            }
+            (_, _) if value.is_none() => "no weight in the recipe, or not known".into(),
+            ("hit", Some(_)) => "1/rank of the document that satisfied".into(),
+            _ => String::new(),
+        }
+    }
+}
+
+fn of_posterior(found: Posterior, settings: &Reward) -> String {
+    let Posterior { searches, valid, frequency, ctr } = found;
+    match valid {
         true => format!("{searches} searches: frequency {frequency:.3} + ctr {ctr:.3}"),
         false => format!("no valid query (satisfied fewer than {} people): −{}", settings.min_people, settings.invalid),
-    };
-    let form = Form::of(asked.context, asked.query, text, settings);
-    [
-        posterior,
-        format!(
-            "mean of the first {} documents of the fused page, to the query, by {}",
-            settings.top_k, settings.scorer
-        ),
-        if parts[2].is_some() { "1/rank of the document that satisfied".into() } else { absent(2).into() },
-        absent(3).into(),
-        format!(
-            "length {:.2}, repetition {:.2}, copy {:.2}, words that nobody said {:.2} × {}, no word of the query {:.0} × {}, \
-             less than the query {:.0} × {}",
-            form.length,
-            form.repetition,
-            form.copy,
-            form.foreign,
-            settings.foreign,
-            form.flip,
-            settings.flip,
-            form.shorter,
-            settings.shorter
-        ),
-        of_ratio,
-        absent(6).into(),
-    ]
+    }
+}
+
+fn of_form(form: Form, settings: &Reward) -> String {
+    format!(
+        "length {:.2}, repetition {:.2}, copy {:.2}, words that nobody said {:.2} × {}, no word of the query {:.0} × {}, \
+         less than the query {:.0} × {}",
+        form.length,
+        form.repetition,
+        form.copy,
+        form.foreign,
+        settings.foreign,
+        form.flip,
+        settings.flip,
+        form.shorter,
+        settings.shorter
+    )
 }
