@@ -64,7 +64,7 @@ impl Arm {
 /// # Errors
 /// A workspace without either.
 pub fn model(workspace: &Path, log: &str, control: &str) -> Result<String> {
-    match control.split(':').next() {
+    match control.split([':', '@']).next() {
         Some(RELEASE) => newest_run(workspace),
         _ => in_use_or_newest(workspace, log),
     }
