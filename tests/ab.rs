@@ -2,8 +2,8 @@
 
 use core_rewriter::ab::{self, Plan};
 use core_rewriter::judge::{Decision, Design, Experiment, Row, Treatment};
-use core_rewriter::recipe::Recipe;
-use core_rewriter::{mine, simulate};
+use core_rewriter::recipe::{Recall, Recipe};
+use core_rewriter::{fake, mine, simulate};
 
 fn small() -> Recipe {
     let mut recipe = Recipe::load("tiny").unwrap();
@@ -90,6 +90,25 @@ fn treatments_that_share_a_control_get_what_each_would_get_alone() {
     }
     let text = ab::text(&ab::run(workspace.path(), &recipe, &plan("never", &names, Design::Paired)).unwrap());
     assert!(text.contains("nearest valid query") && text.contains("Looks at vv10s_per_search of oracle"), "{text}");
+}
+
+#[test]
+fn rewrites_are_read_from_the_fake_index_where_the_recipe_serves_from_it() {
+    let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), small());
+    simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
+    let oracle = plan("never", &["oracle"], Design::Paired);
+    let run = |recipe: &Recipe| ab::run(workspace.path(), recipe, &oracle);
+    let searched = run(&recipe).unwrap();
+    recipe.serve.recall = Recall::Fake;
+    let error = run(&recipe).unwrap_err().to_string();
+    assert!(error.contains("core fake build"), "{error}");
+    fake::run(workspace.path(), &recipe, &fake::Do::Build(vec![])).unwrap();
+    let read = run(&recipe).unwrap();
+    assert_eq!([searched.recall, read.recall], [Recall::Index, Recall::Fake]);
+    let [by_search, by_index] = [&searched, &read].map(|one| row(only(one), "vv10s_per_search").all.unwrap());
+    assert_eq!(by_search.control, by_index.control, "the plain page is the same");
+    assert!(by_index.difference != 0.0 && by_index.difference != by_search.difference, "{by_index:?}");
+    assert!(ab::text(&read).contains("read from the fake index") && !ab::text(&searched).contains("read from"));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod arms;
 mod looks;
 mod metrics;
 mod null;
+mod pages;
 mod said;
 mod summary;
 mod table;
@@ -20,9 +21,10 @@ use rayon::prelude::*;
 
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Design, Experiment};
-use crate::recipe::{Recipe, Usage};
+use crate::recipe::{Recall, Recipe, Usage};
 use crate::rewriter::{Answerable, Whose};
 use crate::search::Engine;
+use crate::search::fake::{FakeIndex, fake_path};
 use crate::store::{Split, Store, person_split};
 use crate::world::World;
 
@@ -30,6 +32,7 @@ use arms::{Arm, ORACLE, Stage};
 pub use arms::{everything, model};
 use metrics::Lived;
 pub use null::rejections;
+use pages::Pages;
 pub use table::{null_table, text};
 
 /// What is compared. An arm is the name of a rewriter, or `oracle`.
@@ -48,7 +51,7 @@ pub struct Plan<'a> {
 /// Simulates the weeks after the log for every held-out person.
 ///
 /// # Errors
-/// No index or log yet; an arm that cannot be opened; a week of the log itself; a model that fails; `Stopped` after Ctrl-C.
+/// No index or log yet; rewrites that are read from a fake index which is not built; an arm that cannot be opened; a week of the log itself; a model that fails; `Stopped` after Ctrl-C.
 pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Experiment> {
     let first = starts(recipe, plan)?;
     let name = format!("{} against {}", plan.treatments.join(", "), plan.control);
@@ -83,6 +86,11 @@ fn experiment(workspace: &Path, recipe: &Recipe, plan: &Plan, starts: &[u32], jo
     let store = Store::open_existing(workspace)?;
     let valid = Answerable::find(&store, recipe, &store.log(&recipe.name)?, Whose::Everyone)?;
     let engine = Engine::of_log(workspace, recipe, &recipe.name)?;
+    let fake = match recipe.serve.recall {
+        Recall::Index => None,
+        Recall::Fake => Some(FakeIndex::open(&fake_path(workspace, &recipe.name))?),
+    };
+    let pages = Pages { engine: &engine, fake: fake.as_ref() };
     let world = World::new(recipe)?;
     let control = Arm::open(workspace, recipe, plan.control)?;
     // Every lift is told as a share of the oracle's, so it is lived even where nobody asked for it.
@@ -93,7 +101,7 @@ fn experiment(workspace: &Path, recipe: &Recipe, plan: &Plan, starts: &[u32], jo
         (0..world.people()).filter(|&p| person_split(recipe, &world.user_id(p)) != Split::Train).collect();
     let mut trials = Vec::new();
     for first in starts {
-        let stage = Stage::new(&world, &engine, recipe, &valid, &control, &treatments, *first);
+        let stage = Stage::new(&world, pages, recipe, &valid, &control, &treatments, *first);
         let progress = journal.progress("a/b", people.len() as u64);
         let live = |&person: &usize| {
             stop::check("an experiment is not resumable; run the same command again")?;

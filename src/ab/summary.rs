@@ -38,6 +38,7 @@ pub(super) fn experiment(
         version: env!("CARGO_PKG_VERSION").into(),
         control: control.name().to_owned(),
         design: plan.design,
+        recall: recipe.serve.recall,
         level: recipe.ab.level,
         trials: trials.iter().map(trial).collect(),
         decay,

@@ -2,6 +2,7 @@
 
 use crate::journal::{Cell, Table};
 use crate::judge::{Design, Experiment, Look, Null, Treatment, Trial, cells};
+use crate::recipe::Recall;
 
 /// An experiment as text: one treatment with all its metrics, or several with the main one; looks and decay where there are
 /// any.
@@ -28,7 +29,11 @@ fn who(experiment: &Experiment, trial: &Trial) -> String {
         Design::Hashed => "hashed to one arm each",
         Design::Paired => "in every arm",
     };
-    format!("{} held-out people, {design}", trial.people)
+    let recall = match experiment.recall {
+        Recall::Index => "",
+        Recall::Fake => ", what a rewrite finds read from the fake index",
+    };
+    format!("{} held-out people, {design}{recall}", trial.people)
 }
 
 fn when(trial: &Trial) -> String {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Boundary, Comparison};
+use crate::recipe::Recall;
 
 /// Who is in which arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Experiment {
     pub control: String,
     /// Who was in which arm.
     pub design: Design,
+    /// Where the documents of rewrites came from, in every arm.
+    #[serde(default)]
+    pub recall: Recall,
     /// Chance of calling equal arms different, all looks taken together.
     pub level: f64,
     /// One entry a stretch of weeks.

@@ -70,7 +70,7 @@ pub struct Serve {
     pub concurrency: usize,
     /// When rewrites are computed.
     pub rewrites: Rewrites,
-    /// Where the results of a rewrite come from.
+    /// Where the results of a rewrite come from, in `core ab` too.
     pub recall: Recall,
 }
 
@@ -91,10 +91,11 @@ pub enum Rewrites {
 }
 
 /// Where the results of a rewrite come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recall {
     /// The rewrite is searched for, and is one more signal of the ranking (CoRe).
+    #[default]
     Index,
     /// The rewrite's documents are read from the fake index, and merged into the plain page (WeWrite §2.4).
     Fake,

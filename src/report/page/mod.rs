@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::journal::{Reader, Reported, words};
 use crate::judge::{Comparison, Decay, Design, Experiment, Look, Null, Row, Treatment, Trial, cells};
+use crate::recipe::Recall;
 use picture::{Forest, Path as LookPath};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -47,6 +48,10 @@ fn render(experiment: &Experiment, null: Option<&Null>, reported: &Reported) -> 
             Design::Hashed => "hashed to one arm each",
             Design::Paired => "in every arm",
         },
+        recall: match experiment.recall {
+            Recall::Index => "searched for",
+            Recall::Fake => "read from the fake index",
+        },
         trials: experiment.trials.iter().map(stretch).collect(),
         decay: experiment.decay.iter().map(faded).collect(),
         null: null.map(equal_arms),
@@ -62,6 +67,7 @@ fn render(experiment: &Experiment, null: Option<&Null>, reported: &Reported) -> 
 struct Page<'a> {
     experiment: &'a Experiment,
     design: &'a str,
+    recall: &'a str,
     trials: Vec<Stretch>,
     decay: Vec<[String; 7]>,
     null: Option<EqualArms>,
@@ -254,6 +260,7 @@ mod tests {
             version: "0".into(),
             control: "never <rewrite>".into(),
             design: Design::Paired,
+            recall: Recall::Fake,
             level: 0.05,
             trials: vec![trial],
             decay: Vec::new(),
@@ -283,6 +290,7 @@ mod tests {
             "50.0 %",
             "25.0 %",
             "weeks 5 to 6",
+            "rewrites read from the fake index",
             "stop: better",
             "17.1 %",
             "1970-01-01 00:00",
