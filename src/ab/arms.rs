@@ -10,11 +10,11 @@ use anyhow::Result;
 use rand::Rng;
 
 use super::metrics::Lived;
-use super::pages::Pages;
 use super::said::Said;
 use crate::model::runs::RELEASE;
 use crate::recipe::{Recipe, stream};
 use crate::rewriter::{Answerable, RULES, Rewriter, in_use_or_newest, newest_run};
+use crate::search::ServedPages;
 use crate::world::{Asked, Page, World};
 
 /// The name of the arm that knows what people want.
@@ -86,7 +86,7 @@ pub(super) fn treated(recipe: &Recipe, person: usize) -> bool {
 /// Everything that people of all arms meet.
 pub(super) struct Stage<'a> {
     world: &'a World,
-    pages: Pages<'a>,
+    pages: ServedPages<'a>,
     recipe: &'a Recipe,
     /// The queries of the log's fake index.
     valid: &'a Answerable,
@@ -109,7 +109,7 @@ impl<'a> Stage<'a> {
     /// An experiment of `recipe.ab.weeks` from week `first` on.
     pub fn new(
         world: &'a World,
-        pages: Pages<'a>,
+        pages: ServedPages<'a>,
         recipe: &'a Recipe,
         valid: &'a Answerable,
         control: &'a Arm,
@@ -147,8 +147,8 @@ impl<'a> Stage<'a> {
             let used = if arm.is_some() { rewrites.into_iter().next().flatten() } else { control };
             said.set(said.get().add(question.need.want, used.as_deref(), |text| self.valid.holds(text)));
             let Asked { indexed_ms, query, .. } = question;
-            let shown = self.pages.shown(indexed_ms, query, used.as_deref(), self.recipe)?;
-            Ok(Page { shown, rewritten: used })
+            let page = self.pages.page(indexed_ms, query, used.as_deref(), self.recipe)?;
+            Ok(Page { shown: page.into_iter().map(|place| place.doc).collect(), rewritten: used })
         };
         let mut lived = Lived::new(self.recipe.ab.looks as usize, asked.len());
         for week in self.weeks.clone() {

@@ -9,7 +9,6 @@ mod arms;
 mod looks;
 mod metrics;
 mod null;
-mod pages;
 mod said;
 mod summary;
 mod table;
@@ -23,8 +22,8 @@ use crate::journal::{Event, Journal, stop};
 use crate::judge::{Design, Experiment};
 use crate::recipe::{Recall, Recipe, Usage};
 use crate::rewriter::{Answerable, Whose};
-use crate::search::Engine;
 use crate::search::fake::{FakeIndex, fake_path};
+use crate::search::{Engine, ServedPages};
 use crate::store::{Split, Store, person_split};
 use crate::world::World;
 
@@ -32,7 +31,6 @@ use arms::{Arm, ORACLE, Stage};
 pub use arms::{everything, model};
 use metrics::Lived;
 pub use null::rejections;
-use pages::Pages;
 pub use table::{null_table, text};
 
 /// What is compared. An arm is the name of a rewriter, or `oracle`.
@@ -90,7 +88,7 @@ fn experiment(workspace: &Path, recipe: &Recipe, plan: &Plan, starts: &[u32], jo
         Recall::Index => None,
         Recall::Fake => Some(FakeIndex::open(&fake_path(workspace, &recipe.name))?),
     };
-    let pages = Pages { engine: &engine, fake: fake.as_ref() };
+    let pages = ServedPages { engine: &engine, fake: fake.as_ref() };
     let world = World::new(recipe)?;
     let control = Arm::open(workspace, recipe, plan.control)?;
     // Every lift is told as a share of the oracle's, so it is lived even where nobody asked for it.

@@ -12,12 +12,11 @@ use rayon::prelude::*;
 use super::arms::{self, Arm, Stage};
 use super::looks::looks;
 use super::metrics::{Lived, METRICS, Metric};
-use super::pages::Pages;
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Decision, Estimate, Null, NullMetric, Ratio, compare_groups};
 use crate::recipe::Recipe;
 use crate::rewriter::{Answerable, Rewriter};
-use crate::search::Engine;
+use crate::search::{Engine, ServedPages};
 use crate::world::World;
 
 /// What one run said of one metric.
@@ -82,8 +81,15 @@ fn one(recipe: &Recipe) -> Result<Vec<Verdict>> {
     let verdicts = made.and_then(|engine| {
         let (control, treatments, nothing) = (plain(), [plain()], Answerable::default());
         let first = recipe.world.weeks + recipe.ab.after_weeks;
-        let stage =
-            Stage::new(&world, Pages { engine: &engine, fake: None }, recipe, &nothing, &control, &treatments, first);
+        let stage = Stage::new(
+            &world,
+            ServedPages { engine: &engine, fake: None },
+            recipe,
+            &nothing,
+            &control,
+            &treatments,
+            first,
+        );
         let lives = (0..world.people()).map(|person| {
             let treated = arms::treated(recipe, person);
             Ok((treated, stage.live(person, treated.then_some(0))?))

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::machine::{Times, percentile};
 use crate::journal::{Cell, Progress, Table, stop, words};
-use crate::judge::cells;
+use crate::judge::{cells, share_interval};
 use crate::model::Cancel;
 use crate::recipe::{Decoding, Recipe};
 use crate::rewriter::{Answerable, Decoder, MAX_NEW_TOKENS, Rewriter, Whose, vocabulary};
@@ -55,6 +55,8 @@ pub struct Row {
     pub decoding: Decoding,
     /// Of the rewrites, the share that is a valid query of the whole log, as its fake index has them.
     pub index_hits: Option<f64>,
+    /// Its 95 % interval, as if the rewrites were independent draws.
+    pub index_hits_ci95: Option<[f64; 2]>,
     /// Answers equal to what the person did next, rejects included.
     pub exact_match: f64,
     /// Queries left alone.
@@ -87,13 +89,16 @@ impl Report {
             self.too_long,
             self.reachable.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share)),
         );
-        let columns = ["decoding", "hits", "exact", "reject", "p50_ms", "p99_ms", "mean_ms", "forwards"];
+        let columns = ["decoding", "hits", "ci95", "exact", "reject", "p50_ms", "p99_ms", "mean_ms", "forwards"];
         let mut table = Table::new("decoding", title, &columns);
         for row in &self.rows {
+            let between =
+                |ci: [f64; 2]| Cell::shown(ci.to_vec(), format!("[{:.0}, {:.0}]", 100.0 * ci[0], 100.0 * ci[1]));
             let two = |x: f64| Cell::shown(x, format!("{x:.2}"));
             table.row([
                 row.decoding.name().into(),
                 cells::percent(row.index_hits),
+                row.index_hits_ci95.map_or(Cell::from(None::<f64>), between),
                 cells::percent(Some(row.exact_match)),
                 cells::percent(Some(row.reject_rate)),
                 two(row.p50_ms),
@@ -194,6 +199,7 @@ impl Tally {
         Row {
             decoding,
             index_hits: share(self.hits, self.rewrites),
+            index_hits_ci95: share_interval(self.hits, self.rewrites),
             exact_match: self.right as f64 / n as f64,
             reject_rate: (n - self.rewrites) as f64 / n as f64,
             p50_ms: percentile(&self.times_ms, 0.5),

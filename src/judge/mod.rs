@@ -19,6 +19,6 @@ pub use offline::{Answer, Scores, score};
 pub use penalties::{repetition, soft_overlong};
 pub use ranking::ndcg;
 pub use sequential::{Boundary, Monitor, two_sided_p};
-pub use stats::{Comparison, Estimate, Ratio, compare, compare_groups, lift_change};
+pub use stats::{Comparison, Estimate, Ratio, compare, compare_groups, lift_change, share_interval};
 pub use verdict::{Check, Verdict};
 pub use weeks::{Lift, Week, Weeks};

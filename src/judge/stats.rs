@@ -53,6 +53,18 @@ impl Comparison {
     }
 }
 
+/// 95 % interval of a share, `part` of `whole` independent draws: Wilson's score interval (JASA 22, 1927), which stays within
+/// [0, 1] and says something of none and of all. None of nothing.
+#[must_use]
+pub fn share_interval(part: usize, whole: usize) -> Option<[f64; 2]> {
+    const Z: f64 = 1.959_964;
+    let n = whole as f64;
+    let share = part as f64 / n;
+    let (middle, wide) = (share + Z * Z / (2.0 * n), (share * (1.0 - share) / n + (Z / (2.0 * n)).powi(2)).sqrt());
+    let at = |sign: f64| ((middle + sign * Z * wide) / (1.0 + Z * Z / n)).clamp(0.0, 1.0);
+    (whole > 0).then(|| [at(-1.0), at(1.0)])
+}
+
 /// Compares `(control, treatment)` pairs, one a person, by `resamples` bootstrap draws and as many permutations.
 ///
 /// None when no one counts in one of the arms. Same seed, same answer, on any number of threads.
@@ -245,6 +257,17 @@ mod tests {
 
     fn person(control: f64, treatment: f64) -> (Ratio, Ratio) {
         (Ratio { num: control, den: 10.0 }, Ratio { num: treatment, den: 10.0 })
+    }
+
+    #[test]
+    fn a_share_s_interval_is_wilson_s() {
+        let of = |part, whole| share_interval(part, whole).unwrap().map(|x| (1e4 * x).round() / 1e4);
+        // Newcombe (Statistics in Medicine 17, 1998), table I, method 3.
+        assert_eq!(of(81, 263), [0.2553, 0.3662]);
+        assert_eq!(of(15, 148), [0.0624, 0.1605]);
+        assert_eq!(of(0, 20), [0.0, 0.1611]);
+        assert_eq!(of(1, 29), [0.0061, 0.1718]);
+        assert_eq!((of(20, 20)[1], share_interval(0, 0)), (1.0, None));
     }
 
     #[test]

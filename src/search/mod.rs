@@ -1,7 +1,8 @@
 //! The search path: recall → rawrank → finerank over an index on disk, and a rewrite as one more signal in each.
 //!
 //! [`recall`] finds what is worth ranking (BM25 and vectors), [`rank`] orders it in two stages, [`learned`] may tell its relevance, [`fit`] learns their weights
-//! from logged clicks, [`index`] keeps it all on disk, [`explain`] writes a ranking out so that it can be redone by hand.
+//! from logged clicks, [`index`] keeps it all on disk, [`explain`] writes a ranking out so that it can be redone by hand,
+//! [`served`] is the page that a person gets.
 //! Without a rewrite, or with one that finds nothing or says what the query says, the answer is the plain path's, bit for bit.
 
 mod analysis;
@@ -18,6 +19,7 @@ mod normal;
 mod rank;
 mod recall;
 mod scoring;
+mod served;
 mod sides;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ pub use fit::{Observations, Ranking};
 pub use index::{How, Part, Stats, Update};
 pub use learned::Learned;
 pub use rank::Weights;
+pub use served::ServedPages;
 pub use sides::Side;
 
 /// Where a workspace keeps the index of a log's documents.

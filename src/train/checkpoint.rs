@@ -13,7 +13,7 @@ use crate::model::checkpoint::write_atomically;
 use crate::model::runs::{MOMENTS, STATE};
 use crate::model::shipped::{self, BASE};
 use crate::model::{Policy, precision_here, runs};
-use crate::recipe::{Grpo, Mpo, Pretrain, Ratio, Recipe, Relevance, Reward, Train};
+use crate::recipe::{Grpo, Mpo, Pretrain, Ratio, Recall, Recipe, Relevance, Reward, Train};
 
 /// Everything a run's numbers depend on: two runs of one fingerprint may be continued into each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub(super) struct Fingerprint {
     /// What it earns them by.
     #[serde(default)]
     reward: Option<Reward>,
+    /// What it reads the pages of rewrites from, where people are served them from a fake index.
+    #[serde(default)]
+    fake: Option<crate::recipe::Fake>,
     /// What a run on pairs learns from.
     #[serde(default)]
     mpo: Option<Mpo>,
@@ -58,6 +61,7 @@ impl Fingerprint {
         let (log, log_origin) = (log.to_owned(), log_origin.to_owned());
         let rewarded = matches!(options.task, Task::Grpo { .. });
         let (grpo, reward) = (rewarded.then(|| recipe.grpo.clone()), rewarded.then(|| recipe.reward.clone()));
+        let fake = (rewarded && recipe.serve.recall == Recall::Fake).then(|| recipe.fake.clone());
         let paired = matches!(options.task, Task::Mpo { .. });
         let mpo = paired.then(|| recipe.mpo.clone());
         let ratio = (paired || rewarded && recipe.reward.ratio > 0.0).then(|| recipe.ratio.clone());
@@ -66,7 +70,7 @@ impl Fingerprint {
         let tags = matches!(options.task, Task::Tagging { .. } | Task::Grpo { tags: true, .. });
         let relevance = tags.then(|| recipe.relevance.clone());
         let of_stream = Self::of_stream(recipe, options);
-        Self { log, log_origin, examples, pretrain: None, grpo, reward, mpo, ratio, relevance, ..of_stream }
+        Self { log, log_origin, examples, pretrain: None, grpo, reward, fake, mpo, ratio, relevance, ..of_stream }
     }
 
     /// Of a run on documents made on the fly.
@@ -91,6 +95,7 @@ impl Fingerprint {
             pretrain: Some(recipe.pretrain.clone()),
             grpo: None,
             reward: None,
+            fake: None,
             mpo: None,
             ratio: None,
             relevance: None,

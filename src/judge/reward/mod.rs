@@ -9,6 +9,7 @@
 mod evidence;
 mod explain;
 mod form;
+mod listed;
 mod page;
 mod posterior;
 pub mod ratio;
@@ -204,8 +205,7 @@ impl Rewarder {
 
     /// The pages of the answers, where some part wants them.
     fn worths(&self, answers: &[(Asked, &Said)]) -> Result<Vec<Result<Option<Worth>>>> {
-        let settings = &self.recipe.reward;
-        if settings.relevance == 0.0 && settings.hit == 0.0 && settings.relevance_gate == 0.0 {
+        if !page::wanted(&self.recipe.reward) {
             return Ok(answers.iter().map(|_| Ok(None)).collect());
         }
         let asked: Vec<_> = answers.iter().map(|(asked, said)| (*asked, said.rewrite())).collect();

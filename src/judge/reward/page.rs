@@ -6,13 +6,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 
-use super::Asked;
 use super::relevances::Source;
 use super::scorer::{Scorer, Wanted};
-use crate::recipe::{PLAIN_SCORER, Recipe};
-use crate::search::{Engine, Hit};
+use super::{Asked, listed};
+use crate::recipe::{PLAIN_SCORER, Recall, Recipe, Reward};
+use crate::search::fake::{FakeIndex, Ranked};
+use crate::search::{Engine, ServedPages};
 
-/// The worth of a page; the person sees it with the rewrite fused in, as served.
+/// The worth of a page; the person sees it with the rewrite in it, as served.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Worth {
     /// Mean relevance of the first `reward.top_k` documents to the person's own query, in [0, 1]; 0 for an empty page.
@@ -22,17 +23,24 @@ pub struct Worth {
 }
 
 impl Worth {
-    fn of(asked: &Asked, hits: &[Hit], relevances: &[f64]) -> Self {
+    fn of(asked: &Asked, page: &[Ranked], relevances: &[f64]) -> Self {
         let hit = asked.satisfied_doc.map(|doc| {
-            let place = hits.iter().position(|hit| hit.doc == doc);
+            let place = page.iter().position(|place| place.doc == doc);
             place.map_or(0.0, |place| 1.0 / (place + 1) as f64)
         });
         Self { relevance: relevances.iter().sum::<f64>() / relevances.len().max(1) as f64, hit }
     }
 }
 
+/// The pages that people would be served, and what their relevance is asked of.
+pub(super) struct Pages {
+    /// What documents of rewrites are read from (`serve.recall`), of what training may see; with none rewrites are searched for.
+    fake: Option<FakeIndex>,
+    by: By,
+}
+
 /// What the relevance of a page's documents is asked of, by the recipe's `reward.scorer`.
-pub(super) enum Pages {
+enum By {
     /// The search path, which has told it with the page.
     Path,
     /// A relevance model; and the documents' numbers by id.
@@ -41,14 +49,18 @@ pub(super) enum Pages {
 
 impl Pages {
     /// # Errors
-    /// A scorer that names no relevance model; no log.
+    /// A scorer that names no relevance model; no log; a fake index that cannot be written.
     pub fn open(workspace: &Path, engine: &Engine, recipe: &Recipe) -> Result<Self> {
+        let fake = match recipe.serve.recall {
+            Recall::Fake if wanted(&recipe.reward) => Some(listed::training(workspace, recipe)?),
+            Recall::Fake | Recall::Index => None,
+        };
         if recipe.reward.scorer == PLAIN_SCORER {
-            return Ok(Self::Path);
+            return Ok(Self { fake, by: By::Path });
         }
         let source = Source { key: "reward.scorer", name: &recipe.reward.scorer, visual: true };
         let scorer = Box::new(Scorer::open(workspace, engine, recipe, &source)?);
-        Ok(Self::Learned { scorer, numbers: engine.numbers()? })
+        Ok(Self { fake, by: By::Learned { scorer, numbers: engine.numbers()? } })
     }
 
     /// The worth of the page of every answer, a rewrite or none; a page that fails fails alone.
@@ -61,37 +73,42 @@ impl Pages {
         recipe: &Recipe,
         answers: &[(Asked, Option<&str>)],
     ) -> Result<Vec<Result<Worth>>> {
-        let shown = |(asked, rewrite): &(Asked, Option<&str>)| {
-            engine.search_as_of(asked.time_ms, asked.query, *rewrite, &recipe.search)
-        };
-        let pages: Vec<Result<Vec<Hit>>> = answers.par_iter().map(shown).collect();
-        let first = |hits: &[Hit]| hits.len().min(recipe.reward.top_k);
-        let Self::Learned { scorer, numbers } = self else {
-            let worth = |((asked, _), hits): (&(Asked, _), Result<Vec<Hit>>)| {
-                let hits = hits?;
-                let relevances: Vec<f64> = hits[..first(&hits)].iter().map(|hit| hit.signals.relevance).collect();
-                Ok(Worth::of(asked, &hits, &relevances))
+        let served = ServedPages { engine, fake: self.fake.as_ref() };
+        let shown =
+            |(asked, rewrite): &(Asked, Option<&str>)| served.page(asked.time_ms, asked.query, *rewrite, recipe);
+        let pages: Vec<Result<Vec<Ranked>>> = answers.par_iter().map(shown).collect();
+        let first = |page: &[Ranked]| page.len().min(recipe.reward.top_k);
+        let By::Learned { scorer, numbers } = &self.by else {
+            let worth = |((asked, _), page): (&(Asked, _), Result<Vec<Ranked>>)| {
+                let page = page?;
+                let relevances: Vec<f64> = page[..first(&page)].iter().map(Ranked::relevance).collect();
+                Ok(Worth::of(asked, &page, &relevances))
             };
             return Ok(answers.iter().zip(pages).map(worth).collect());
         };
-        let known = |hits: &[Hit]| -> Vec<u32> {
-            hits[..first(hits)].iter().filter_map(|hit| numbers.get(&hit.doc).copied()).collect()
+        let known = |page: &[Ranked]| -> Vec<u32> {
+            page[..first(page)].iter().filter_map(|place| numbers.get(&place.doc).copied()).collect()
         };
         let mut wanted = Wanted::default();
-        for ((asked, _), hits) in answers.iter().zip(&pages) {
-            hits.iter().for_each(|hits| wanted.add(asked.query, known(hits)));
+        for ((asked, _), page) in answers.iter().zip(&pages) {
+            page.iter().for_each(|page| wanted.add(asked.query, known(page)));
         }
         let (scoring, _) = scorer.score(engine, &wanted)?;
-        let worth = |((asked, _), hits): (&(Asked, _), Result<Vec<Hit>>)| {
-            let hits = hits?;
+        let worth = |((asked, _), page): (&(Asked, _), Result<Vec<Ranked>>)| {
+            let page = page?;
             let of_query = scoring.get(asked.query);
             let told = |number: &u32| of_query.and_then(|scores| scores.get(number)).copied();
             let told = |number| told(number).context("a document of the page was not scored");
-            let relevances = known(&hits).iter().map(told).collect::<Result<Vec<f64>>>()?;
-            Ok(Worth::of(asked, &hits, &relevances))
+            let relevances = known(&page).iter().map(told).collect::<Result<Vec<f64>>>()?;
+            Ok(Worth::of(asked, &page, &relevances))
         };
         Ok(answers.iter().zip(pages).map(worth).collect())
     }
+}
+
+/// Whether any reward looks at pages.
+pub(super) fn wanted(reward: &Reward) -> bool {
+    reward.relevance != 0.0 || reward.hit != 0.0 || reward.relevance_gate != 0.0
 }
 
 #[cfg(test)]

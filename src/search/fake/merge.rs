@@ -41,6 +41,16 @@ pub struct Fake {
     pub base: f64,
 }
 
+impl Ranked {
+    /// How relevant it is to the person's own query, in [0, 1]: by the search path, or where that did not bring it by the list's
+    /// filter.
+    #[must_use]
+    pub fn relevance(&self) -> f64 {
+        let by_path = self.signals.map(|signals| signals.relevance);
+        by_path.or(self.fake.map(|fake| fake.relevance)).unwrap_or(0.0)
+    }
+}
+
 impl From<Hit> for Ranked {
     fn from(hit: Hit) -> Self {
         Self { doc: hit.doc, title: hit.title, score: hit.score, signals: Some(hit.signals), fake: None }

@@ -1,6 +1,7 @@
 //! The fake index (WeWrite §2.4): valid query → its best documents, made from what people did, read through a memory map.
 //!
-//! It holds everything that the logs hold, held-out people and weeks too: it is for serving, not for judging rewriters.
+//! It holds everything that the logs hold, held-out people and weeks too: it is for serving, and for experiments in the weeks
+//! after. What a policy learns from is read from one of what training may see ([`training_path`]).
 //!
 //! Keys lie in an [fst](https://docs.rs/tantivy-fst) and lists behind it in one file ([`file`]). A B-tree store (redb,
 //! LMDB) was the other choice; it would bring locks between the builder and servers, for writes in place that nobody
@@ -27,6 +28,12 @@ pub use merge::{Fake, Ranked, merge, relevance};
 #[must_use]
 pub fn fake_path(workspace: &Path, log: &str) -> PathBuf {
     workspace.join("fake").join(format!("{log}.fake"))
+}
+
+/// Where a workspace keeps what a fake index would hold of what training may see.
+#[must_use]
+pub fn training_path(workspace: &Path, log: &str) -> PathBuf {
+    workspace.join("fake").join(format!("{log}.training"))
 }
 
 /// A query as a key: its words, lower-cased; none when it has no words.

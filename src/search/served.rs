@@ -1,37 +1,33 @@
-//! The pages of an experiment: a rewrite searched for, or its documents read from the fake index (`serve.recall`).
+//! Pages as people are served them: a rewrite searched for, or its documents read from a fake index (`serve.recall`).
 
 use anyhow::Result;
 
+use super::Engine;
+use super::fake::{FakeIndex, Ranked, merge};
 use crate::recipe::Recipe;
-use crate::search::Engine;
-use crate::search::fake::{FakeIndex, merge};
 
 /// Where pages come from.
 #[derive(Clone, Copy)]
-pub(super) struct Pages<'a> {
+pub struct ServedPages<'a> {
     /// The search path.
     pub engine: &'a Engine,
     /// What the documents of rewrites are read from; with none rewrites are searched for.
     pub fake: Option<&'a FakeIndex>,
 }
 
-impl Pages<'_> {
-    /// Ids of the documents that a query shows, of those indexed by `indexed_ms`.
+impl ServedPages<'_> {
+    /// The page of a query, of what the search path knew at a time (Unix milliseconds).
     ///
-    /// A rewrite that the fake index does not have, or whose documents have nothing to do with the query, changes nothing, as
-    /// in serving.
-    pub fn shown(&self, indexed_ms: i64, query: &str, rewrite: Option<&str>, recipe: &Recipe) -> Result<Vec<String>> {
-        let found = |rewrite| self.engine.search_as_of(indexed_ms, query, rewrite, &recipe.search);
-        let Some(fake) = self.fake else {
-            return Ok(found(rewrite)?.into_iter().map(|hit| hit.doc).collect());
-        };
-        let plain = found(None)?;
-        let list = rewrite.and_then(|rewrite| fake.get(rewrite));
-        let merged = list.and_then(|list| merge(query, &plain, &list, &recipe.fake, recipe.search.page));
-        Ok(match merged {
-            Some(page) => page.into_iter().map(|place| place.doc).collect(),
-            None => plain.into_iter().map(|hit| hit.doc).collect(),
-        })
+    /// A rewrite that the fake index does not have, or whose documents have nothing to do with the query, changes nothing.
+    ///
+    /// # Errors
+    /// An index whose files went away.
+    pub fn page(&self, time_ms: i64, query: &str, rewrite: Option<&str>, recipe: &Recipe) -> Result<Vec<Ranked>> {
+        let searched = rewrite.filter(|_| self.fake.is_none());
+        let found = self.engine.search_as_of(time_ms, query, searched, &recipe.search)?;
+        let list = self.fake.zip(rewrite).and_then(|(fake, rewrite)| fake.get(rewrite));
+        let merged = list.and_then(|list| merge(query, &found, &list, &recipe.fake, recipe.search.page));
+        Ok(merged.unwrap_or_else(|| found.into_iter().map(Ranked::from).collect()))
     }
 }
 
@@ -62,7 +58,10 @@ mod tests {
         let mut recipe = Recipe::load("tiny").unwrap();
         // By words alone: among three documents everything is near to everything.
         recipe.search.vector_recall = 0;
-        let page = |fake, rewrite| Pages { engine: &engine, fake }.shown(0, "jaguar", rewrite, &recipe).unwrap();
+        let page = |fake, rewrite| -> Vec<String> {
+            let page = ServedPages { engine: &engine, fake }.page(0, "jaguar", rewrite, &recipe).unwrap();
+            page.into_iter().map(|place| place.doc).collect()
+        };
         let plain = page(None, None);
         assert_eq!(page(Some(&fake), None), plain);
         for (rewrite, first) in [("jaguar cat", "cat"), ("Jaguar CAR", "car")] {
