@@ -70,7 +70,7 @@ pub struct Serve {
     pub concurrency: usize,
     /// When rewrites are computed.
     pub rewrites: Rewrites,
-    /// Where the results of a rewrite come from, in `core ab` too.
+    /// Where the results of a rewrite come from: in the server, in `core ab`, and on pages that rewards judge.
     pub recall: Recall,
 }
 

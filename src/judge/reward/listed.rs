@@ -59,7 +59,6 @@ mod tests {
             time_ms,
             shown: vec!["car".into(), "cat".into()],
             clicks: vec![click],
-            ..Search::default()
         };
         Session {
             id: format!("s{user} {day}"),
