@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ab;
 use crate::bench::{of_seed, trained};
+use crate::fake;
 use crate::journal::{Cell, Event, Journal, Table};
 use crate::judge::{Design, Experiment, Lift};
 use crate::model::shipped::BASE;
@@ -103,6 +104,7 @@ fn met(workspace: &Path, recipe: &Recipe, taught: &[u32]) -> Result<Experiment> 
     let oldest = models.remove(0);
     let treatments = models.into_iter().chain(["never".to_owned()]).collect();
     let plan = ab::Plan { control: &oldest, treatments, design: Design::Paired, weeks: Vec::new() };
+    fake::for_serving(workspace, &newest)?;
     ab::run(workspace, &newest, &plan)
 }
 

@@ -20,7 +20,7 @@ use crate::rewriter::RULES;
 use crate::search::{Engine, index_dir};
 use crate::store::Store;
 use crate::train::{Existing, Options, Task};
-use crate::{ab, evaluate, index, mine, simulate, train};
+use crate::{ab, evaluate, fake, index, mine, simulate, train};
 
 /// Everything the demo found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -102,6 +102,7 @@ fn steps(workspace: &Path, recipe: &Recipe, flags: Flags, journal: &Journal) -> 
     let tried = rewriters.iter().copied().filter(|name| *name != "never").chain(["oracle"]);
     let treatments = tried.map(str::to_owned).collect();
     let plan = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
+    fake::for_serving(workspace, recipe)?;
     let ab = ab::run(workspace, recipe, &plan)?;
     let report = Report { recipe: recipe.name.clone(), seed: recipe.seed, log, mined, trained, scratch, held_out, ab };
     let body = serde_json::to_value(&report)?;

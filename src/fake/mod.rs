@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::journal::{Cell, Journal, Progress, Table, stop, words};
-use crate::recipe::Recipe;
+use crate::recipe::{Recall, Recipe};
 use crate::search::fake::{FakeIndex, Gather, Info, Listed, People, fake_path, write};
 use crate::store::{Lock, LogInfo, Store};
 
@@ -120,6 +120,18 @@ pub fn run(workspace: &Path, recipe: &Recipe, what: &Do) -> Result<Report> {
     }
 }
 
+/// Builds it anew where the recipe serves rewrites from it, and does nothing where they are searched for: what an experiment at the
+/// end of a longer command needs.
+///
+/// # Errors
+/// Those of a build.
+pub fn for_serving(workspace: &Path, recipe: &Recipe) -> Result<()> {
+    match recipe.serve.recall {
+        Recall::Fake => run(workspace, recipe, &Do::Build(Vec::new())).map(drop),
+        Recall::Index => Ok(()),
+    }
+}
+
 fn stats(path: &Path) -> Result<Report> {
     let index = FakeIndex::open(path)?;
     let (bytes, info) = (index.bytes(), index.info().clone());
@@ -225,6 +237,19 @@ mod tests {
                 (0..people).try_for_each(|user| w.session(&session(user)))
             })
             .unwrap();
+    }
+
+    #[test]
+    fn it_is_made_for_serving_where_rewrites_are_read_from_it() {
+        let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), recipe());
+        log(workspace.path(), "l", 3);
+        let there = |recipe: &Recipe| {
+            for_serving(workspace.path(), recipe).unwrap();
+            FakeIndex::open(&fake_path(workspace.path(), "l")).is_ok()
+        };
+        assert!(!there(&recipe));
+        recipe.serve.recall = Recall::Fake;
+        assert!(there(&recipe));
     }
 
     #[test]

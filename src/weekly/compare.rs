@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::Loop;
 use crate::ab;
+use crate::fake;
 use crate::judge::{Design, Lift};
 use crate::rewriter::release;
 
@@ -35,6 +36,7 @@ impl Loop<'_> {
         let after = self.recipe.world.weeks + week + 1;
         let plan =
             ab::Plan { control: "never", treatments: treatments.clone(), design: Design::Paired, weeks: vec![after] };
+        fake::for_serving(self.workspace, &self.recipe)?;
         let found = ab::run(self.workspace, &self.recipe, &plan)?;
         let lift = |name: &str| {
             let place = treatments.iter().position(|known| known == name)?;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{of_seed, relevance, trained};
 use crate::ab;
+use crate::fake;
 use crate::journal::{Event, Journal};
 use crate::judge::{Comparison, Design};
 use crate::model::shipped::BASE;
@@ -143,6 +144,7 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
     if !plan.no_ab {
         let treatments: Vec<String> = trained.iter().map(|(_, run, _)| run.clone()).collect();
         let tried = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
+        fake::for_serving(workspace, recipe)?;
         let experiment = ab::run(workspace, recipe, &tried)?;
         measure::lifts(&mut measured, &experiment);
     }
