@@ -104,7 +104,7 @@ fn met(workspace: &Path, recipe: &Recipe, taught: &[u32]) -> Result<Experiment> 
     let oldest = models.remove(0);
     let treatments = models.into_iter().chain(["never".to_owned()]).collect();
     let plan = ab::Plan { control: &oldest, treatments, design: Design::Paired, weeks: Vec::new() };
-    fake::for_serving(workspace, &newest)?;
+    fake::Do::for_serving(workspace, &newest)?;
     ab::run(workspace, &newest, &plan)
 }
 

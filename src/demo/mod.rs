@@ -102,7 +102,7 @@ fn steps(workspace: &Path, recipe: &Recipe, flags: Flags, journal: &Journal) -> 
     let tried = rewriters.iter().copied().filter(|name| *name != "never").chain(["oracle"]);
     let treatments = tried.map(str::to_owned).collect();
     let plan = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
-    fake::for_serving(workspace, recipe)?;
+    fake::Do::for_serving(workspace, recipe)?;
     let ab = ab::run(workspace, recipe, &plan)?;
     let report = Report { recipe: recipe.name.clone(), seed: recipe.seed, log, mined, trained, scratch, held_out, ab };
     let body = serde_json::to_value(&report)?;

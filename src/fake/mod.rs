@@ -24,6 +24,20 @@ pub enum Do {
     Show(String),
 }
 
+impl Do {
+    /// Builds it anew where the recipe serves rewrites from it, and does nothing where they are searched for: what an experiment at the
+    /// end of a longer command needs.
+    ///
+    /// # Errors
+    /// Those of a build.
+    pub fn for_serving(workspace: &Path, recipe: &Recipe) -> Result<()> {
+        match recipe.serve.recall {
+            Recall::Fake => run(workspace, recipe, &Self::Build(Vec::new())).map(drop),
+            Recall::Index => Ok(()),
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,18 +131,6 @@ pub fn run(workspace: &Path, recipe: &Recipe, what: &Do) -> Result<Report> {
             let (head, docs) = (index.is_head(query), index.get(query).unwrap_or_default());
             Ok(Report::List(List { query: query.clone(), head, docs }))
         }
-    }
-}
-
-/// Builds it anew where the recipe serves rewrites from it, and does nothing where they are searched for: what an experiment at the
-/// end of a longer command needs.
-///
-/// # Errors
-/// Those of a build.
-pub fn for_serving(workspace: &Path, recipe: &Recipe) -> Result<()> {
-    match recipe.serve.recall {
-        Recall::Fake => run(workspace, recipe, &Do::Build(Vec::new())).map(drop),
-        Recall::Index => Ok(()),
     }
 }
 
@@ -244,7 +246,7 @@ mod tests {
         let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), recipe());
         log(workspace.path(), "l", 3);
         let there = |recipe: &Recipe| {
-            for_serving(workspace.path(), recipe).unwrap();
+            Do::for_serving(workspace.path(), recipe).unwrap();
             FakeIndex::open(&fake_path(workspace.path(), "l")).is_ok()
         };
         assert!(!there(&recipe));

@@ -36,7 +36,7 @@ impl Loop<'_> {
         let after = self.recipe.world.weeks + week + 1;
         let plan =
             ab::Plan { control: "never", treatments: treatments.clone(), design: Design::Paired, weeks: vec![after] };
-        fake::for_serving(self.workspace, &self.recipe)?;
+        fake::Do::for_serving(self.workspace, &self.recipe)?;
         let found = ab::run(self.workspace, &self.recipe, &plan)?;
         let lift = |name: &str| {
             let place = treatments.iter().position(|known| known == name)?;

@@ -104,7 +104,7 @@ pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Report> {
 fn lived(workspace: &Path, weak: &Recipe, tried: Vec<Tried>, release: &str) -> Result<Vec<Row>> {
     let treatments = [release.to_owned()].into_iter().chain(tried.iter().map(|tried| tried.run.clone())).collect();
     let experiment = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
-    fake::for_serving(workspace, weak)?;
+    fake::Do::for_serving(workspace, weak)?;
     let found = ab::run(workspace, weak, &experiment)?;
     let treatments = &found.trials.first().context("an experiment has a trial")?.treatments;
     let mut lifts = treatments.iter().map(|t| t.rows.first().and_then(|row| Lift::of(&row.all?)));

@@ -144,7 +144,7 @@ fn world(workspace: &Path, recipe: &Recipe, plan: &Plan, journal: &Journal) -> R
     if !plan.no_ab {
         let treatments: Vec<String> = trained.iter().map(|(_, run, _)| run.clone()).collect();
         let tried = ab::Plan { control: "never", treatments, design: Design::Paired, weeks: Vec::new() };
-        fake::for_serving(workspace, recipe)?;
+        fake::Do::for_serving(workspace, recipe)?;
         let experiment = ab::run(workspace, recipe, &tried)?;
         measure::lifts(&mut measured, &experiment);
     }
