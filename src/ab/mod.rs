@@ -49,7 +49,8 @@ pub struct Plan<'a> {
 /// Simulates the weeks after the log for every held-out person.
 ///
 /// # Errors
-/// No index or log yet; rewrites that are read from a fake index which is not built; an arm that cannot be opened; a week of the log itself; a model that fails; `Stopped` after Ctrl-C.
+/// No index or log yet; rewrites that are read from a fake index which is not built; an arm that cannot be opened; a week of the
+/// log itself; a model that fails; `Stopped` after Ctrl-C.
 pub fn run(workspace: &Path, recipe: &Recipe, plan: &Plan) -> Result<Experiment> {
     let first = starts(recipe, plan)?;
     let name = format!("{} against {}", plan.treatments.join(", "), plan.control);
