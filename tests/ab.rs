@@ -93,6 +93,26 @@ fn treatments_that_share_a_control_get_what_each_would_get_alone() {
 }
 
 #[test]
+fn lives_tell_more_of_the_same_people_and_the_first_is_the_one_lived_alone() {
+    let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), small());
+    simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();
+    let mut run = |lives| {
+        recipe.ab.lives = lives;
+        ab::run(workspace.path(), &recipe, &plan("never", &["oracle"], Design::Paired)).unwrap()
+    };
+    let [once, again, often] = [1, 1, 8].map(&mut run);
+    let views = |one: &Experiment| row(only(one), "vv10s_per_search").all.unwrap();
+    assert_eq!(views(&once), views(&again));
+    assert_eq!((once.lives, often.lives), (1, 8));
+    let [one, eight] = [&once, &often].map(views);
+    assert!(one.people <= eight.people && eight.people <= once.trials[0].people, "people stay the units");
+    assert!(eight.control != one.control && eight.difference != one.difference);
+    let [wide, narrow] = [one, eight].map(|c| c.high - c.low);
+    assert!(narrow < 0.8 * wide, "eight lives tell {narrow}, one {wide}");
+    assert!(ab::text(&often).contains("in every arm, 8 lives each") && !ab::text(&once).contains("lives each"));
+}
+
+#[test]
 fn rewrites_are_read_from_the_fake_index_where_the_recipe_serves_from_it() {
     let (workspace, mut recipe) = (tempfile::tempdir().unwrap(), small());
     simulate::run(workspace.path(), &recipe, simulate::Part::default(), false).unwrap();

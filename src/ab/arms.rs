@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use rand::Rng;
 
+use super::memory::Memory;
 use super::metrics::Lived;
 use super::said::Said;
 use crate::model::runs::RELEASE;
@@ -135,14 +136,20 @@ impl<'a> Stage<'a> {
     ///
     /// A search counts as impacted by a treatment where its rewrite differs from the control's. The control's people are
     /// therefore asked for every treatment's rewrite, a treatment's for the control's, and only the arm's own is used.
-    pub fn live(&self, person: usize, arm: Option<usize>) -> Result<Lived> {
+    /// `memory` is the person's own.
+    pub fn live(&self, person: usize, arm: Option<usize>, memory: &Memory) -> Result<Lived> {
         let asked: Vec<usize> = arm.map_or_else(|| (0..self.treatments.len()).collect(), |one| vec![one]);
         // One entry a search, in the order in which the person asks.
         let differs: RefCell<Vec<Vec<bool>>> = RefCell::default();
         let said = Cell::new(Said::default());
         let search = |question: Asked| -> Result<Page> {
-            let control = self.control.rewrite(self.world, question)?;
-            let rewrites = asked.iter().map(|one| self.ask(*one, question)).collect::<Result<Vec<_>>>()?;
+            let moment = (question.context, question.query);
+            let control = memory.recall(None, moment, || self.control.rewrite(self.world, question))?;
+            let one = |arm: &usize| match &self.treatments[*arm] {
+                Arm::Oracle => self.ask(*arm, question),
+                Arm::Rewriter(_) => memory.recall(Some(*arm), moment, || self.ask(*arm, question)),
+            };
+            let rewrites = asked.iter().map(one).collect::<Result<Vec<_>>>()?;
             differs.borrow_mut().push(rewrites.iter().map(|rewrite| *rewrite != control).collect());
             let used = if arm.is_some() { rewrites.into_iter().next().flatten() } else { control };
             said.set(said.get().add(question.need.want, used.as_deref(), |text| self.valid.holds(text)));
@@ -151,8 +158,9 @@ impl<'a> Stage<'a> {
             Ok(Page { shown: page.into_iter().map(|place| place.doc).collect(), rewritten: used })
         };
         let mut lived = Lived::new(self.recipe.ab.looks as usize, asked.len());
-        for week in self.weeks.clone() {
-            let sessions = self.world.simulate_person(person, week..week + 1, &search)?;
+        for (life, week) in (0..self.recipe.ab.lives).flat_map(|life| self.weeks.clone().map(move |week| (life, week)))
+        {
+            let sessions = self.world.simulate_life(person, life, week..week + 1, &search)?;
             let mut differs = differs.take().into_iter();
             for sim in &sessions {
                 let own: Vec<_> = differs.by_ref().take(sim.session.searches.len()).collect();

@@ -7,6 +7,7 @@
 
 mod arms;
 mod looks;
+mod memory;
 mod metrics;
 mod null;
 mod said;
@@ -29,6 +30,7 @@ use crate::world::World;
 
 use arms::{Arm, ORACLE, Stage};
 pub use arms::{everything, model};
+use memory::Memory;
 use metrics::Lived;
 pub use null::rejections;
 pub use table::{null_table, text};
@@ -128,10 +130,11 @@ impl Life {
     /// The oracle is the last of the arms that were not asked for, or among those that were.
     fn of(stage: &Stage, recipe: &Recipe, person: usize, arms: usize, design: Design) -> Result<Self> {
         let treated = arms::treated(recipe, person);
+        let memory = Memory::default();
         let lives_all = treated || design == Design::Paired;
-        let lived =
-            (0..arms).map(|arm| (lives_all || stage.is_oracle(arm)).then(|| stage.live(person, Some(arm))).transpose());
+        let lived = (0..arms)
+            .map(|arm| (lives_all || stage.is_oracle(arm)).then(|| stage.live(person, Some(arm), &memory)).transpose());
         let treatments = lived.collect::<Result<_>>()?;
-        Ok(Self { treated, control: stage.live(person, None)?, treatments })
+        Ok(Self { treated, control: stage.live(person, None, &memory)?, treatments })
     }
 }

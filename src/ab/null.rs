@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::arms::{self, Arm, Stage};
 use super::looks::looks;
+use super::memory::Memory;
 use super::metrics::{Lived, METRICS, Metric};
 use crate::journal::{Event, Journal, stop};
 use crate::judge::{Decision, Estimate, Null, NullMetric, Ratio, compare_groups};
@@ -92,7 +93,7 @@ fn one(recipe: &Recipe) -> Result<Vec<Verdict>> {
         );
         let lives = (0..world.people()).map(|person| {
             let treated = arms::treated(recipe, person);
-            Ok((treated, stage.live(person, treated.then_some(0))?))
+            Ok((treated, stage.live(person, treated.then_some(0), &Memory::default())?))
         });
         let lives = lives.collect::<Result<Vec<_>>>()?;
         Ok(METRICS.iter().map(|metric| verdict(recipe, metric, &lives)).collect())

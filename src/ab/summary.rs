@@ -39,6 +39,7 @@ pub(super) fn experiment(
         control: control.name().to_owned(),
         design: plan.design,
         recall: recipe.serve.recall,
+        lives: recipe.ab.lives,
         level: recipe.ab.level,
         trials: trials.iter().map(trial).collect(),
         decay,

@@ -33,7 +33,11 @@ fn who(experiment: &Experiment, trial: &Trial) -> String {
         Recall::Index => "",
         Recall::Fake => ", what a rewrite finds read from the fake index",
     };
-    format!("{} held-out people, {design}{recall}", trial.people)
+    let lives = match experiment.lives {
+        1 => String::new(),
+        n => format!(", {n} lives each"),
+    };
+    format!("{} held-out people, {design}{lives}{recall}", trial.people)
 }
 
 fn when(trial: &Trial) -> String {

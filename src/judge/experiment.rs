@@ -31,12 +31,19 @@ pub struct Experiment {
     /// Where the documents of rewrites came from, in every arm.
     #[serde(default)]
     pub recall: Recall,
+    /// How often everybody lived the weeks.
+    #[serde(default = "once")]
+    pub lives: u32,
     /// Chance of calling equal arms different, all looks taken together.
     pub level: f64,
     /// One entry a stretch of weeks.
     pub trials: Vec<Trial>,
     /// Each later stretch against the first: what a treatment's lift lost. Empty with one stretch.
     pub decay: Vec<Decay>,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// One stretch of weeks.

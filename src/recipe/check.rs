@@ -304,6 +304,7 @@ fn at_least_one(r: &Recipe) -> Vec<(&'static str, usize)> {
         ("gate.examples", r.gate.examples),
         ("gate.samples", r.gate.samples),
         ("ab.weeks", r.ab.weeks as usize),
+        ("ab.lives", r.ab.lives as usize),
         ("ab.looks", r.ab.looks as usize),
         ("ab.resamples", r.ab.resamples),
         ("serve.concurrency", r.serve.concurrency),

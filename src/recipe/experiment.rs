@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct AbTest {
     /// Weeks that an experiment takes.
     pub weeks: u32,
+    /// How often everybody lives these weeks, each time with other wishes of the same person: more searches of the same
+    /// people and weeks, and narrower intervals, which a simulation can have and a site cannot. People stay the units.
+    pub lives: u32,
     /// Weeks left out between the log and the experiment: how far what was learnt has to carry.
     pub after_weeks: u32,
     /// How often the result is looked at, evenly in time, the end included; each look but the last may end the experiment.
@@ -20,7 +23,7 @@ pub struct AbTest {
 
 impl Default for AbTest {
     fn default() -> Self {
-        Self { weeks: 1, after_weeks: 0, looks: 1, level: 0.05, resamples: 2_000 }
+        Self { weeks: 1, lives: 1, after_weeks: 0, looks: 1, level: 0.05, resamples: 2_000 }
     }
 }
 

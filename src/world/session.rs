@@ -21,6 +21,8 @@ const HOUR_MS: i64 = 3_600_000;
 const PROMISING: f64 = 0.15;
 /// Median seconds between one need and the next, beside what is watched in between.
 const PAUSE_S: f64 = 45.0;
+/// Sessions of a week are counted on from here in another life, so that each has numbers, and with them chances, of its own.
+const LIFE: u64 = 1 << 32;
 /// Searches for one need at most.
 const MOST_STEPS: u64 = 3;
 
@@ -76,6 +78,21 @@ impl World {
     /// # Errors
     /// Those of `search`; weeks for which nothing was published.
     pub fn simulate_person(&self, person: usize, weeks: Range<u32>, search: &SearchFn<'_>) -> Result<Vec<SimSession>> {
+        self.simulate_life(person, 0, weeks, search)
+    }
+
+    /// The same weeks lived otherwise: who somebody is and what the world is like stay, and when they sit down, what they want,
+    /// how they put it and what they look at is drawn anew for each `life`. Life 0 is that of [`World::simulate_person`].
+    ///
+    /// # Errors
+    /// Those of [`World::simulate_person`].
+    pub fn simulate_life(
+        &self,
+        person: usize,
+        life: u32,
+        weeks: Range<u32>,
+        search: &SearchFn<'_>,
+    ) -> Result<Vec<SimSession>> {
         let most = self.timeline.weeks();
         ensure!(
             weeks.end <= most,
@@ -85,9 +102,10 @@ impl World {
         let mut sessions = Vec::new();
         for week in weeks {
             let who = self.person(person, week);
-            let mut rng = stream(self.seed, "world.week", &[person as u64, u64::from(week)]);
-            for (number, start_ms) in self.starts(&who, week, &mut rng).into_iter().enumerate() {
-                let key = [person as u64, u64::from(week), number as u64];
+            let (whose, first) = ([person as u64, u64::from(week), u64::from(life)], u64::from(life) * LIFE);
+            let mut rng = stream(self.seed, "world.week", if life == 0 { &whose[..2] } else { &whose });
+            for (number, start_ms) in (first..).zip(self.starts(&who, week, &mut rng)) {
+                let key = [whose[0], whose[1], number];
                 sessions.push(self.sit(&who, key, start_ms, search)?);
             }
         }
