@@ -1,7 +1,7 @@
 //! `core_rewriter`: learn when and how to rewrite a search query from what the searcher just did.
 //!
 //! The rooms are nouns and verbs. A verb is one folder and one subcommand; it uses nouns and never another verb.
-//! A noun uses only nouns below it. `tests/house.rs` holds this map against the `use` lines.
+//! A noun uses only nouns below it. `tests/suite/library/house.rs` holds this map against the `use` lines.
 
 pub mod cli;
 

@@ -5,7 +5,7 @@
 //! Products may be computed in another number format than float32 ([`super::Policy::compute_in`]); the residual
 //! stream, norms, rotary positions, softmax and logits stay in float32.
 //! candle's fused `rms_norm`, `rope` and `softmax_last_dim` have no backward and pass no gradient without a word: they are used
-//! through `fused.rs`, which has one; the tests of `model/mod.rs` and `tests/golden_model.rs` watch.
+//! through `fused.rs`, which has one; the tests of `model/mod.rs` and `tests/suite/reference/model.rs` watch.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};

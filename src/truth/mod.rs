@@ -1,6 +1,6 @@
 //! The hidden tables: what the world knows about each search of a simulated log, one file a log, `truth/<log>.db`.
 //!
-//! `simulate` writes them and `describe` reads them. No other room may import this one (`tests/house.rs`), and the store
+//! `simulate` writes them and `describe` reads them. No other room may import this one (`tests/suite/library/house.rs`), and the store
 //! knows nothing of these files: with all of them deleted everything that learns, ranks and serves goes on.
 
 mod row;

@@ -1,6 +1,6 @@
 //! The world as a whole: determinism, what is held back, what changes over the weeks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use rayon::prelude::*;
@@ -61,6 +61,29 @@ fn a_person_and_a_week_are_the_same_whoever_else_is_asked_for() {
     let later: Vec<SimSession> = all.iter().filter(|s| s.session.id.starts_with("p000007-2-")).cloned().collect();
     assert!(!later.is_empty());
     assert_eq!(b.live(7..8, 2..3), later);
+}
+
+#[test]
+fn another_life_is_the_same_person_with_other_wishes() {
+    let bench = Bench::new(&tiny());
+    let live = |person, life| bench.world.simulate_life(person, life, 0..2, &|asked| bench.plain(asked)).unwrap();
+    let mut ids = HashSet::new();
+    let mut wanted: [Vec<String>; 3] = Default::default();
+    for person in 0..40 {
+        let lives: Vec<Vec<SimSession>> = (0..3).map(|life| live(person, life)).collect();
+        assert_eq!(lives[0], bench.live(person..person + 1, 0..2));
+        let all = || lives.iter().flatten();
+        assert!(all().all(|one| ids.insert(one.session.id.clone())), "two sessions of one name");
+        assert!(all().all(|one| one.session.place == all().next().unwrap().session.place));
+        for (wanted, sessions) in wanted.iter_mut().zip(&lives) {
+            wanted.extend(sessions.iter().flat_map(|s| &s.truth).map(|t| format!("{person} {:?}", t.need.want)));
+        }
+    }
+    assert!(wanted[0] != wanted[1] && wanted[1] != wanted[2]);
+    let counts = wanted.map(|wanted| wanted.len() as f64);
+    // As active in each, but for chance: some 250 searches a life.
+    let mean = counts.iter().sum::<f64>() / 3.0;
+    assert!(counts.iter().all(|n| (n - mean).abs() < 5.0 * mean.sqrt()), "{counts:?}");
 }
 
 #[test]
