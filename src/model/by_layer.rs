@@ -12,7 +12,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, TensorId, Var};
 
 use super::batch::{Batch, Wanted};
-use super::fused::log_of_chosen;
+use super::fused::{entropies, log_of_chosen};
 use super::gradient::{Pass, Slope, all_slopes, check_temperature};
 use super::rows::{Rows, embedding_gradient};
 use super::{Group, Policy, transformer};
@@ -59,6 +59,17 @@ impl Policy {
     /// # Errors
     /// Those of [`Policy::gradient`]; a parameter that no layer reaches.
     pub fn gradient_by_layer(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
+        self.layer_by_layer(groups, temperature, slope, true)
+    }
+
+    /// [`Policy::gradient_by_layer`]; entropies cost as much again as the log-probabilities, so who has no use for them gets none.
+    pub(super) fn layer_by_layer(
+        &self,
+        groups: &[Group],
+        temperature: f64,
+        slope: &Slope,
+        wants_entropies: bool,
+    ) -> Result<Pass> {
         check_temperature(temperature)?;
         self.check_groups(groups)?;
         let Wanted { batch, rows, targets } = Wanted::new(groups, &self.device)?;
@@ -70,6 +81,7 @@ impl Policy {
         let logits = self.tracked.logits(&pass.normed(&self.tracked, &top)?)?;
         let logprobs = log_of_chosen(&logits, &targets, temperature)?;
         let values = logprobs.to_vec1::<f32>()?;
+        let entropies = if wants_entropies { entropies(&logits, temperature)? } else { Vec::new() };
         let slopes = Tensor::from_vec(all_slopes(groups, &values, slope)?, values.len(), &self.device)?;
         let mut dx = back(&logprobs, &slopes, &top, vars, &mut sums)?;
         drop((logits, logprobs));
@@ -87,7 +99,7 @@ impl Policy {
         let mut take = |(name, var): &(String, Var)| {
             sums.0.remove(&var.id()).with_context(|| format!("parameter {name} received no gradient"))
         };
-        Ok(Pass { logprobs: values, grads: vars.iter().map(&mut take).collect::<Result<_>>()? })
+        Ok(Pass { logprobs: values, entropies, grads: vars.iter().map(&mut take).collect::<Result<_>>()? })
     }
 
     /// Every layer's step, and what comes out of the last.

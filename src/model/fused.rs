@@ -166,6 +166,26 @@ pub(super) fn log_of_chosen(logits: &Tensor, targets: &Tensor, temperature: f64)
     logits.contiguous()?.apply_op1(Known { name: "log-of-chosen", y, back })
 }
 
+/// Rows of logits whose entropies are computed at once: a large vocabulary's would need much memory together.
+const ROWS: usize = 256;
+
+/// Entropies of the next-token distributions, `[tokens]` in nats, from logits `[tokens, V]`; without a way back.
+pub(super) fn entropies(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
+    let (n, vocab) = logits.dims2()?;
+    let logits = logits.detach();
+    let ones = Tensor::ones((vocab, 1), logits.dtype(), logits.device())?;
+    let mut all = Vec::with_capacity(n);
+    for from in (0..n).step_by(ROWS) {
+        let rows = (logits.narrow(0, from, ROWS.min(n - from))? / temperature)?.contiguous()?;
+        // `log Σ e^x − Σ p·x`, of rows whose largest is 0; what lies further below than this has no part in it.
+        let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?.clamp(-100.0, 0.0)?;
+        let log_sums = shifted.exp()?.matmul(&ones)?.log()?;
+        let means = (ops::softmax_last_dim(&rows)? * shifted)?.matmul(&ones)?;
+        all.extend((log_sums - means)?.squeeze(1)?.to_vec1::<f32>()?);
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};

@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, Storage, Tensor};
 
 use super::batch::{Wanted, last_places};
 use super::engine::{Engine, How, Packed, Params, Values};
+use super::fused::{entropies, log_of_chosen};
 use super::{Group, Policy, transformer};
 
 /// `d loss / d logprob` for each completion token of a group: gets the group's place in the batch and its own
@@ -15,6 +16,9 @@ pub type Slope<'a> = dyn Fn(usize, &[f32]) -> Vec<f32> + Sync + 'a;
 pub struct Pass {
     /// One a completion token, in the order group, completion, token; nats.
     pub logprobs: Vec<f32>,
+    /// Entropies of the distributions that predict these tokens (at the pass's temperature), in the same order; nats. None
+    /// where tokens had weights and a card computed.
+    pub entropies: Vec<f32>,
     /// One a parameter, in the order of [`Policy::vars`].
     pub grads: Vec<Tensor>,
 }
@@ -56,7 +60,7 @@ impl Policy {
     ) -> Result<Pass> {
         ensure!(!self.frozen, "this policy is frozen: it has nothing to train");
         if !self.device().is_cpu() {
-            return self.gradient_by_layer(groups, temperature, slope);
+            return self.layer_by_layer(groups, temperature, slope, weights.is_none());
         }
         check_temperature(temperature)?;
         self.check_groups(groups)?;
@@ -64,7 +68,7 @@ impl Policy {
         let pass = self.on_slices(|params| Ok(engine.backward(params, groups, weights, temperature as f32, slope)))?;
         let shaped = pass.grads.into_iter().zip(self.vars());
         let grads = shaped.map(|(grad, (_, var))| Ok(Tensor::from_vec(grad, var.dims(), self.device())?));
-        Ok(Pass { logprobs: pass.logprobs, grads: grads.collect::<Result<_>>()? })
+        Ok(Pass { logprobs: pass.logprobs, entropies: pass.entropies, grads: grads.collect::<Result<_>>()? })
     }
 
     /// [`Policy::gradient`] through candle's graph on any device: the engine's reference.
@@ -72,8 +76,13 @@ impl Policy {
     /// # Errors
     /// Those of [`Policy::gradient`]; a parameter that the graph does not reach.
     pub fn gradient_in_graph(&self, groups: &[Group], temperature: f64, slope: &Slope) -> Result<Pass> {
-        let logprobs = self.logprobs(groups, temperature)?;
-        let values = logprobs.to_vec1::<f32>()?;
+        check_temperature(temperature)?;
+        self.check_groups(groups)?;
+        let Wanted { batch, rows, targets } = Wanted::new(groups, &self.device)?;
+        let hidden = transformer::hidden_of(&self.pass(&batch)?, &self.tracked, &batch, &rows)?;
+        let logits = self.tracked.logits(&hidden)?;
+        let logprobs = log_of_chosen(&logits, &targets, temperature)?;
+        let (values, entropies) = (logprobs.to_vec1::<f32>()?, entropies(&logits, temperature)?);
         let slopes = all_slopes(groups, &values, slope)?;
         let loss = (logprobs * Tensor::from_vec(slopes, values.len(), self.device())?)?.sum_all()?;
         let mut store = loss.backward()?;
@@ -81,7 +90,7 @@ impl Policy {
             Some(grad) => Ok(grad.contiguous()?),
             None => bail!("parameter {name} received no gradient"),
         });
-        Ok(Pass { logprobs: values, grads: grads.collect::<Result<_>>()? })
+        Ok(Pass { logprobs: values, entropies, grads: grads.collect::<Result<_>>()? })
     }
 
     /// Log-probabilities of the completions without a gradient, in the order group, completion, token.

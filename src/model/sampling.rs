@@ -202,7 +202,7 @@ pub(super) fn draw(distribution: &[(u32, f32)], rng: &mut impl Rng) -> u32 {
 /// Log-probability of `id` under the unfiltered logits at temperature 1, in nats.
 pub(super) fn log_probability(logits: &[f32], id: u32) -> f32 {
     // As the training pass computes it, so that the two agree.
-    logits[id as usize] - log_sum_exp(&mut logits.to_vec(), 1.0)
+    logits[id as usize] - log_sum_exp(&mut logits.to_vec(), 1.0).0
 }
 
 /// Logits with those of all other tokens than `ids` at -∞.

@@ -215,7 +215,6 @@ impl Grpo {
         for rollout in &self.rollouts {
             let own = &logprobs[from..from + rollout.tokens()];
             from += own.len();
-            tally.surprisal -= own.iter().map(|&lp| f64::from(lp)).sum::<f64>();
             self.parts(rollout, own).for_each(|part| tally.count(&part));
         }
         tally

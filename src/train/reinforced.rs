@@ -11,7 +11,7 @@ use super::rollouts::{Batch, Rollouts};
 use super::sft::Sft;
 use super::tagging::Tagging;
 use crate::journal::Event;
-use crate::model::{Group, Policy};
+use crate::model::{Group, Pass, Policy};
 use crate::recipe::{Recipe, Train};
 use crate::store::ExampleRow;
 
@@ -52,15 +52,18 @@ impl Tried {
         }
     }
 
-    /// The loss, and statistics by their TRL names.
-    pub fn tally(&self, logprobs: &[f32]) -> (f64, BTreeMap<String, f64>) {
+    /// The loss, and statistics by their TRL names; GRPO's `entropy` is the mean over completion tokens, in nats.
+    pub fn tally(&self, pass: &Pass) -> (f64, BTreeMap<String, f64>) {
         match self {
             Self::Grpo(own) => {
-                let tally = own.tally(logprobs);
-                (tally.loss, tally.statistics())
+                let tally = own.tally(&pass.logprobs);
+                let entropy = pass.entropies.iter().map(|x| f64::from(*x)).sum::<f64>();
+                let mut statistics = tally.statistics();
+                statistics.insert("entropy".into(), entropy / pass.entropies.len().max(1) as f64);
+                (tally.loss, statistics)
             }
             Self::Mpo(own) => {
-                let tally = own.tally(logprobs);
+                let tally = own.tally(&pass.logprobs);
                 (tally.loss, tally.statistics())
             }
         }

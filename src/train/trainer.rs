@@ -135,7 +135,7 @@ impl Trainer<'_> {
             slopes.into_iter().map(|slope| slope * own.weight as f32).collect()
         };
         let pass = self.policy.gradient(&own.groups, own.temperature, &slopes)?;
-        let (loss, statistics) = own.objective.tally(&pass.logprobs);
+        let (loss, statistics) = own.objective.tally(&pass);
         values.extend(statistics);
         self.objective.learnt(&own.objective, &pass.logprobs);
         sum.add(Gradients::new(pass.grads))?;

@@ -10,6 +10,14 @@ use super::product::{Mat, MatMut, Values, matmul};
 use crate::model::Group;
 use crate::model::batch::last_places;
 
+/// Of completion tokens, 0 for those that are only read: their log-probabilities, and the entropies of the distributions that they
+/// were drawn from, in nats.
+#[derive(Default)]
+pub(super) struct Predicted {
+    pub logprobs: Vec<f32>,
+    pub entropies: Vec<f32>,
+}
+
 impl Engine {
     pub(super) fn embed(&self, params: &Params, tokens: &[u32]) -> Buffer {
         let d = self.plan.hidden;
@@ -41,22 +49,26 @@ impl Engine {
         (logits, normed, inv)
     }
 
-    /// Log-probabilities of the completion tokens (0 for those that are only read), the next-token distributions, and the normed rows with their norms.
+    /// What was predicted, the next-token distributions, and the normed rows with their norms.
     pub(super) fn head(
         &self,
         params: &Params,
         pack: &Pack,
         hidden: &[f32],
         temperature: f32,
-    ) -> (Vec<f32>, Buffer, Buffer, Buffer) {
+    ) -> (Predicted, Buffer, Buffer, Buffer) {
         let v = self.plan.vocab;
         let (mut logits, normed, inv) = self.normed_logits(params, hidden);
         let scale = 1.0 / temperature;
-        let mut logprobs = vec![0.0; pack.completion_tokens];
-        pack.targets.iter().for_each(|t| logprobs[t.place] = logits[t.row * v + t.token as usize] * scale);
-        let sums: Vec<f32> = logits.chunks_exact_mut(v).map(|row| log_sum_exp(row, scale)).collect();
-        pack.targets.iter().for_each(|t| logprobs[t.place] -= sums[t.row]);
-        (logprobs, logits, normed, inv)
+        let none = vec![0.0; pack.completion_tokens];
+        let mut of = Predicted { logprobs: none.clone(), entropies: none };
+        pack.targets.iter().for_each(|t| of.logprobs[t.place] = logits[t.row * v + t.token as usize] * scale);
+        let rows: Vec<(f32, f32)> = logits.chunks_exact_mut(v).map(|row| log_sum_exp(row, scale)).collect();
+        for t in &pack.targets {
+            of.logprobs[t.place] -= rows[t.row].0;
+            of.entropies[t.place] = rows[t.row].1;
+        }
+        (of, logits, normed, inv)
     }
 
     /// Logits of some tokens where the last token of each completion is predicted, in the order group, completion, choice.

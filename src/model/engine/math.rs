@@ -154,14 +154,17 @@ dispatch! {
 }
 
 dispatch! {
-    /// `log Σ e^(x · scale)`, and the row becomes the softmax.
-    pub(in crate::model) fn log_sum_exp(row: &mut [f32], scale: f32) -> f32 {
+    /// `log Σ e^(x · scale)`, and the softmax's entropy in nats; the row becomes the softmax.
+    pub(in crate::model) fn log_sum_exp(row: &mut [f32], scale: f32) -> (f32, f32) {
         let largest = row.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-        let mut sums = [0.0f32; LANES];
+        let (mut sums, mut weighed) = ([0.0f32; LANES], [0.0f32; LANES]);
         for chunk in row.chunks_mut(LANES) {
-            for (sum, x) in sums.iter_mut().zip(chunk) {
-                *x = exp((*x - largest) * scale);
+            for ((sum, weighed), x) in sums.iter_mut().zip(&mut weighed).zip(chunk) {
+                let below = (*x - largest) * scale;
+                *x = exp(below);
                 *sum += *x;
+                // What is ruled out lies at -∞ and weighs nothing.
+                *weighed += *x * below.max(-100.0);
             }
         }
         let total = sums.iter().sum::<f32>();
@@ -169,7 +172,7 @@ dispatch! {
         for x in row {
             *x *= inv;
         }
-        total.ln() + largest * scale
+        (total.ln() + largest * scale, total.ln() - inv * weighed.iter().sum::<f32>())
     }
 }
 

@@ -26,6 +26,7 @@ use super::gradient::Slope;
 use super::lora::Lora;
 use super::{Config, Group};
 use buffer::Buffer;
+use head::Predicted;
 use layer::{Layer, Rows, Saved};
 use linear::Grads;
 use math::Rope;
@@ -58,6 +59,8 @@ pub(super) struct Engine {
 pub(super) struct Pass {
     /// One a completion token, in the order group, completion, token; nats.
     pub logprobs: Vec<f32>,
+    /// Of the distributions that predict them, in the same order; nats.
+    pub entropies: Vec<f32>,
     /// One a trainable parameter, in the parameters' order.
     pub grads: Vec<Vec<f32>>,
 }
@@ -69,8 +72,8 @@ enum Kept {
     Input(Buffer),
 }
 
-/// A pack's place in the batch, and its log-probabilities.
-type OfPack = (usize, Vec<f32>);
+/// A pack's place in the batch, and what was predicted in it.
+type OfPack = (usize, Predicted);
 
 impl Engine {
     /// Prepares a decoder of this shape; its adapter's parameters stand behind its own, which are then frozen.
@@ -102,7 +105,7 @@ impl Engine {
         let parts = spread(packs.len(), params, |i, params| {
             let pack = Pack::new(&groups[packs[i].clone()]);
             let hidden = self.hidden(params, &rope, &pack, drop);
-            self.head(params, &pack, &hidden, temperature).0
+            self.head(params, &pack, &hidden, temperature).0.logprobs
         });
         parts.concat()
     }
@@ -147,7 +150,7 @@ impl Engine {
         let shares = spread(workers, params, |worker, params| {
             let mut grads = self.no_grads(params);
             let mine = packs.iter().enumerate().skip(worker).step_by(workers);
-            let logprobs: Vec<OfPack> = mine
+            let predicted: Vec<OfPack> = mine
                 .map(|(i, range)| {
                     let of_pack = &groups[range.clone()];
                     let pack = match weights {
@@ -158,20 +161,22 @@ impl Engine {
                     (i, self.one_pack(params, &rope, (of_pack, pack), temperature, &of_group, &mut grads))
                 })
                 .collect();
-            (logprobs, grads)
+            (predicted, grads)
         });
-        let mut logprobs: Vec<OfPack> = Vec::new();
+        let mut predicted: Vec<OfPack> = Vec::new();
         let mut sum: Option<Grads> = None;
         for (of_packs, grads) in shares {
-            logprobs.extend(of_packs);
+            predicted.extend(of_packs);
             match &mut sum {
                 None => sum = Some(grads),
                 Some(sum) => add(sum, &grads),
             }
         }
-        logprobs.sort_by_key(|(i, _)| *i);
+        predicted.sort_by_key(|(i, _)| *i);
         let grads = sum.unwrap_or_else(|| self.no_grads(params)).split_off(self.trainable);
-        Pass { logprobs: logprobs.into_iter().flat_map(|(_, l)| l).collect(), grads }
+        let (logprobs, entropies): (Vec<_>, Vec<_>) =
+            predicted.into_iter().map(|(_, of)| (of.logprobs, of.entropies)).unzip();
+        Pass { logprobs: logprobs.concat(), entropies: entropies.concat(), grads }
     }
 
     /// Zeros for what is trainable; nothing, at no cost in memory, for what is frozen.
@@ -188,7 +193,7 @@ impl Engine {
         temperature: f32,
         slope: &Slope,
         grads: &mut Grads,
-    ) -> Vec<f32> {
+    ) -> Predicted {
         let mut saved = Vec::with_capacity(self.plan.layers.len());
         let hidden = self.hidden(params, rope, &pack, |of_layer| {
             saved.push(match self.recompute {
@@ -196,7 +201,8 @@ impl Engine {
                 false => Kept::Everything(Box::new(of_layer)),
             });
         });
-        let (logprobs, probs, normed, inv) = self.head(params, &pack, &hidden, temperature);
+        let (predicted, probs, normed, inv) = self.head(params, &pack, &hidden, temperature);
+        let logprobs = &predicted.logprobs;
         let mut slopes = Vec::with_capacity(logprobs.len());
         for (i, group) in groups.iter().enumerate() {
             let tokens: usize = group.completions.iter().map(Vec::len).sum();
@@ -205,7 +211,7 @@ impl Engine {
         assert_eq!(slopes.len(), logprobs.len(), "a slope gives one number a token");
         let dhidden = self.head_back(params, &pack, probs, (&hidden, &normed, &inv), &slopes, temperature, grads);
         self.hidden_back(params, rope, &pack, saved, dhidden, grads);
-        logprobs
+        predicted
     }
 
     /// Residual stream of the rows that predict a token, before the final norm; `keep` gets what each layer leaves.

@@ -24,8 +24,6 @@ pub struct Tally {
     pub loss: f64,
     tokens: usize,
     kl: f64,
-    /// Sum of `−logπ`.
-    pub(super) surprisal: f64,
     /// Tokens, or at sequence level completions, that could be clipped, and that were.
     units: f64,
     low: f64,
@@ -37,18 +35,7 @@ pub struct Tally {
 impl Tally {
     pub(super) fn new(settings: Settings) -> Self {
         let (low_min, high_max) = (f64::INFINITY, 0.0);
-        Self {
-            settings,
-            loss: 0.0,
-            tokens: 0,
-            kl: 0.0,
-            surprisal: 0.0,
-            units: 0.0,
-            low: 0.0,
-            high: 0.0,
-            low_min,
-            high_max,
-        }
+        Self { settings, loss: 0.0, tokens: 0, kl: 0.0, units: 0.0, low: 0.0, high: 0.0, low_min, high_max }
     }
 
     pub(super) fn count(&mut self, part: &Part) {
@@ -73,7 +60,6 @@ impl Tally {
         self.loss += other.loss;
         self.tokens += other.tokens;
         self.kl += other.kl;
-        self.surprisal += other.surprisal;
         self.units += other.units;
         self.low += other.low;
         self.high += other.high;
@@ -81,12 +67,11 @@ impl Tally {
         self.high_max = self.high_max.max(other.high_max);
     }
 
-    /// By their TRL names: `kl` (when `beta` is not 0), `clip_ratio/…` or `cispo_clip_ratio`; and `surprisal`, the mean
-    /// of `−logπ` in nats, which estimates the entropy from the policy's own samples.
+    /// By their TRL names: `kl` (when `beta` is not 0), `clip_ratio/…` or `cispo_clip_ratio`.
     #[must_use]
     pub fn statistics(&self) -> BTreeMap<String, f64> {
         let (tokens, units) = (self.tokens.max(1) as f64, self.units.max(1.0));
-        let mut values = vec![("surprisal", self.surprisal / tokens)];
+        let mut values = Vec::new();
         if self.settings.beta != 0.0 {
             values.push(("kl", self.kl / tokens));
         }

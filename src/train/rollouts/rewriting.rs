@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Parts;
+use crate::journal::Progress;
 use crate::judge::reward::{self, Asked, Evidence, Ratio, Rewarder, Said, Searched, Side, foreign};
 use crate::model::{Completion, Tokenizer};
 use crate::recipe::{Decoding, Recipe};
@@ -31,11 +32,13 @@ impl Rewriting {
     /// # Errors
     /// No index of the log; no query in it that an index answers.
     pub fn new(workspace: &Path, rows: &[ExampleRow], recipe: &Recipe) -> Result<Self> {
+        let progress = Progress::on_screen("rewards", 1);
         let rewarder = Rewarder::open(workspace, recipe)?;
         let asks = recipe.reward.ratio > 0.0;
         let evidence = if asks { rewarder.evidence(workspace, rows)? } else { Vec::new() };
         let store = Store::open_existing(workspace)?;
         let answerable = Answerable::read(&store, recipe, &store.log(&recipe.name)?, Whose::Training)?;
+        progress.finish("what judges answers was read from the log");
         Ok(Self { rows: rows.to_vec(), rewarder, evidence, answerable })
     }
 
@@ -44,12 +47,15 @@ impl Rewriting {
     /// # Errors
     /// SQLite's.
     pub fn ask_searched(&mut self, workspace: &Path, recipe: &Recipe, most: usize) -> Result<()> {
+        let progress = Progress::on_screen("searches", most as u64);
+        let before = self.rows.len();
         for Searched { row, evidence } in self.rewarder.searched(workspace, Side::Training, most, recipe.grpo.mended)? {
             self.rows.push(row);
             if recipe.reward.ratio > 0.0 {
                 self.evidence.push(evidence);
             }
         }
+        progress.finish(&format!("{} searches as they came drawn from the log", self.rows.len() - before));
         Ok(())
     }
 

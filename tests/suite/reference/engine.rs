@@ -54,6 +54,10 @@ fn same(policy: &Policy, groups: &[Group], temperature: f64) {
         assert!((a - b).abs() < 2e-5, "logprob {a} against {b}");
     }
     assert_eq!(policy.score(groups, temperature).unwrap(), ours.logprobs);
+    assert_eq!(ours.entropies.len(), reference.entropies.len());
+    for (a, b) in ours.entropies.iter().zip(&reference.entropies) {
+        assert!((a - b).abs() <= 1e-4, "entropy {a} against {b}");
+    }
     for ((a, b), (name, _)) in ours.grads.iter().zip(&reference.grads).zip(policy.vars()) {
         let norm = |t: &candle_core::Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
         let (difference, size) = (norm(&(a - b).unwrap()), norm(b));

@@ -242,6 +242,13 @@ fn grpo_through_the_model_is_that_of_trl() {
         let objective = Grpo::new(settings, rollouts, counts).unwrap();
         let pass = policy.gradient(&groups, temperature, &|g, logprobs| objective.slopes(g, logprobs)).unwrap();
         close(&doubles(&pass.logprobs), &doubles(&column("policy_logps")), 1e-4, &format!("{what} policy"));
+        let slopes = |g: usize, logprobs: &[f32]| objective.slopes(g, logprobs);
+        let in_graph = policy.gradient_in_graph(&groups, temperature, &slopes).unwrap();
+        let by_layer = policy.gradient_by_layer(&groups, temperature, &slopes).unwrap();
+        for (way, pass) in [("engine", &pass), ("graph", &in_graph), ("by layer", &by_layer)] {
+            let entropies = doubles(&pass.entropies);
+            close(&entropies, &doubles(&column("policy_entropy")), 1e-4, &format!("{what} entropies, {way}"));
+        }
         let tally = objective.tally(&pass.logprobs);
         close(&[tally.loss], &[number(&case["loss"])], 5e-5, &format!("{what} loss"));
         compare_statistics(&tally.statistics(), &case["metrics"], 1e-4, &what);
