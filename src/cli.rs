@@ -361,6 +361,15 @@ pub enum Design {
     Paired,
 }
 
+/// Where the documents of a rewrite come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Recall {
+    /// The rewrite is searched for.
+    Index,
+    /// They are read from the log's fake index, and what is not in it changes nothing.
+    Fake,
+}
+
 /// Sizes of the demo; each is a preset recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Size {

@@ -10,7 +10,7 @@ use core_rewriter::journal::stop::{self, Stopped};
 use core_rewriter::journal::{Table, say};
 use core_rewriter::judge::{Design, Verdict, Weeks, reward};
 use core_rewriter::model::device;
-use core_rewriter::recipe::{Flaw, Precision, Recipe, Usage};
+use core_rewriter::recipe::{Flaw, Precision, Recall, Recipe, Usage};
 use core_rewriter::report::What;
 use core_rewriter::rewrite::Question;
 use core_rewriter::rewriter::{in_use_or_newest, newest_run};
@@ -191,7 +191,7 @@ fn experiment(global: &cli::Global, flags: cli::Ab) -> Result<()> {
         Some(Size::Tiny) => "tiny",
         Some(Size::Demo) => "demo",
     };
-    let recipe = looked_at(Recipe::load(source)?, flags.looks)?;
+    let recipe = with_flags(Recipe::load(source)?, &flags)?;
     if let Some(runs) = flags.aa {
         return show(&ab::rejections(workspace, &recipe, runs)?, ab::null_table, json);
     }
@@ -209,11 +209,17 @@ fn experiment(global: &cli::Global, flags: cli::Ab) -> Result<()> {
     say(&if json { format!("{}\n", serde_json::to_string(&experiment)?) } else { ab::text(&experiment) })
 }
 
-/// A recipe whose experiments are looked at so often.
-fn looked_at(mut recipe: Recipe, looks: Option<u32>) -> Result<Recipe> {
-    let Some(looks) = looks else { return Ok(recipe) };
-    recipe.ab.looks = looks;
-    Recipe::parse(&recipe.to_toml(), "with --looks")
+/// A recipe whose experiments are as the flags say.
+fn with_flags(mut recipe: Recipe, flags: &cli::Ab) -> Result<Recipe> {
+    recipe.ab.looks = flags.looks.unwrap_or(recipe.ab.looks);
+    recipe.ab.lives = flags.lives.unwrap_or(recipe.ab.lives);
+    if let Some(recall) = flags.recall {
+        recipe.serve.recall = match recall {
+            cli::Recall::Index => Recall::Index,
+            cli::Recall::Fake => Recall::Fake,
+        };
+    }
+    Recipe::parse(&recipe.to_toml(), "with the flags of core ab")
 }
 
 /// Shows a log as far as it can be told, and ends in an error where hidden tables are missing.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Design, Size};
+use super::{Design, Recall, Size};
 
 /// An experiment, or runs without a difference.
 #[derive(Debug, Clone, Args)]
@@ -23,6 +23,12 @@ pub struct Ab {
     /// Look N times at the result, evenly in time, with boundaries that keep the error rate [default: ab.looks].
     #[arg(long, value_name = "N")]
     pub looks: Option<u32>,
+    /// Let everybody live the weeks N times, as the same person with other wishes [default: ab.lives].
+    #[arg(long, value_name = "N")]
+    pub lives: Option<u32>,
+    /// Where the documents of rewrites come from [default: serve.recall].
+    #[arg(long, value_enum)]
+    pub recall: Option<Recall>,
     /// First week of the experiment, counted from 1 at the start of the log; several with commas are held against
     /// the first [default: ab.after_weeks after the log].
     #[arg(long, value_name = "WEEK", value_delimiter = ',')]

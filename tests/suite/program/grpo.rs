@@ -90,6 +90,8 @@ fn rollouts_are_judged_part_by_part_and_a_resumed_run_samples_the_same() {
     }
     assert_eq!(steps.iter().map(|values| values["kl"] > 1e-9).collect::<Vec<_>>(), [false, true, true, true]);
     assert!(steps.iter().all(|values| values["loss"].is_finite() && values.contains_key("clip_ratio/region_mean")));
+    // Above that of a certain choice, below that of an even one among the whole vocabulary.
+    assert!(steps.iter().all(|values| 0.0 < values["entropy"] && values["entropy"] < 400f64.ln()));
 
     let weights =
         |step: u64| std::fs::read(dir.path().join(format!("runs/r-grpo/step-{step:08}/model.safetensors"))).unwrap();
