@@ -190,6 +190,16 @@ mod tests {
     }
 
     #[test]
+    fn the_demo_s_recipe_for_an_index_has_the_demo_s_world_and_model() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/demo-index.toml");
+        let (demo, own) = (Recipe::load("demo").unwrap(), Recipe::load(path.to_str().unwrap()).unwrap());
+        let of_demo =
+            Recipe { grpo: demo.grpo.clone(), reward: demo.reward.clone(), ab: demo.ab.clone(), ..own.clone() };
+        assert_eq!(of_demo, demo);
+        assert!(own.grpo != demo.grpo && own.reward != demo.reward && own.ab != demo.ab);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
         let error = Recipe::parse("seed = 1\n\n[mine]\nfial_dwell_s = 2.0\n", "my.toml").unwrap_err().to_string();
         assert!(error.contains("my.toml:4"), "{error}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::common::server::Server;
-use crate::common::{core, json, ok};
+use crate::common::{core, fails, json, ok};
 use serde_json::{Value, json as j};
 
 #[test]
@@ -34,8 +34,24 @@ fn demo_then_everything_that_stands_on_it() {
     let trained = runs["runs"].as_array().unwrap().iter().filter(|r| r["verb"] == "train").count();
     assert_eq!(trained, 1, "{runs}");
 
+    experiments(dir.path());
     rewrites_from_the_terminal(dir.path());
     serves(dir.path());
+}
+
+fn experiments(workspace: &Path) {
+    ok(core(workspace).args(["fake", "build", "--recipe", "tiny"]));
+    let command = |flags: &[&str]| {
+        let mut command = core(workspace);
+        command.args(["ab", "--recipe", "tiny", "--treatment", "copy-rule"]).args(flags);
+        command
+    };
+    let plain = json(&mut command(&[]));
+    let flagged = json(&mut command(&["--lives", "2", "--recall", "fake"]));
+    let said = |one: &Value| (one["lives"].clone(), one["recall"].clone());
+    assert_eq!([said(&plain), said(&flagged)], [(j!(1), j!("index")), (j!(2), j!("fake"))]);
+    let (_, error) = fails(&mut command(&["--lives", "0"]));
+    assert!(error.contains("ab.lives is 0"), "{error}");
 }
 
 fn rewrites_from_the_terminal(workspace: &Path) {
