@@ -11,7 +11,7 @@ mod gate;
 mod release;
 mod weekly;
 
-pub use ab::Ab;
+pub use ab::{Ab, Recall};
 pub use bench::{Bench, Flaw, Layout, Precision, Rows, Setting, Shape};
 pub use gate::Gate;
 pub use release::Release;
@@ -359,15 +359,6 @@ pub enum Design {
     Hashed,
     /// Everybody in both arms.
     Paired,
-}
-
-/// Where the documents of a rewrite come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Recall {
-    /// The rewrite is searched for.
-    Index,
-    /// They are read from the log's fake index, and what is not in it changes nothing.
-    Fake,
 }
 
 /// Sizes of the demo; each is a preset recipe.

@@ -1,8 +1,17 @@
 //! The flags of `core ab`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::{Design, Recall, Size};
+use super::{Design, Size};
+
+/// Where the documents of a rewrite come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Recall {
+    /// The rewrite is searched for.
+    Index,
+    /// They are read from the log's fake index, and what is not in it changes nothing.
+    Fake,
+}
 
 /// An experiment, or runs without a difference.
 #[derive(Debug, Clone, Args)]
