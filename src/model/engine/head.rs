@@ -12,7 +12,6 @@ use crate::model::batch::last_places;
 
 /// Of completion tokens, 0 for those that are only read: their log-probabilities, and the entropies of the distributions that they
 /// were drawn from, in nats.
-#[derive(Default)]
 pub(super) struct Predicted {
     pub logprobs: Vec<f32>,
     pub entropies: Vec<f32>,
