@@ -25,7 +25,7 @@ pub struct Report {
     pub model: String,
     /// The log.
     pub log: String,
-    /// Held-out searches, each answered alone.
+    /// Held-out searches of both halves (test, then validation), each answered alone.
     pub searches: usize,
     /// Valid queries that the training split gives.
     pub valid_queries: usize,
@@ -121,14 +121,16 @@ struct Tally {
     forwards: usize,
 }
 
-/// Asks a model, by the name that [`Rewriter::open`] takes, at most `limit` held-out searches in each mode by turns.
+/// Asks a model, by the name that [`Rewriter::open`] takes, at most `limit` held-out searches in each mode by turns,
+/// the test half first.
 ///
 /// # Errors
 /// Nothing held out; no valid query; a rule instead of a model; those of the model. `Stopped` after Ctrl-C.
 pub fn run(workspace: &Path, recipe: &Recipe, model: &str, limit: usize) -> Result<Report> {
     let store = Store::open_existing(workspace)?;
     let log = store.log(&recipe.name)?;
-    let mut rows = store.examples(&log, Split::Test)?;
+    // Nothing is chosen by the validation half, so both say what held-out people are answered.
+    let mut rows = [store.examples(&log, Split::Test)?, store.examples(&log, Split::Validation)?].concat();
     rows.truncate(limit);
     ensure!(!rows.is_empty(), "log {:?} has no held-out searches: run `core mine`, with a longer log", log.name);
     let Rewriter::Policy(mut rewriter) = Rewriter::open(workspace, recipe, model)? else {
