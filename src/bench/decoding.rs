@@ -278,6 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn both_held_out_halves_are_asked_the_test_half_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let (recipe, model) = workspace(dir.path());
+        let store = Store::open_existing(dir.path()).unwrap();
+        let log = store.log(&recipe.name).unwrap();
+        let half = |split| store.examples(&log, split).unwrap();
+        let (test, validation) = (half(Split::Test), half(Split::Validation));
+        assert!(!test.is_empty() && !validation.is_empty());
+        let asked = |limit| run(dir.path(), &recipe, &model, limit).unwrap();
+        assert_eq!(asked(usize::MAX).searches, test.len() + validation.len());
+        let typed: Vec<&str> = test.iter().filter_map(|row| row.target.as_deref()).collect();
+        let valid = Answerable::read(&store, &recipe, &log, Whose::Training).unwrap();
+        let reached = typed.iter().filter(|text| valid.holds(text)).count();
+        assert_eq!(asked(test.len()).reachable, share(reached, typed.len()));
+    }
+
+    #[test]
     fn a_fake_index_of_the_log_answers_every_query_that_may_be_said() {
         let dir = tempfile::tempdir().unwrap();
         let (recipe, _) = workspace(dir.path());
